@@ -1,0 +1,142 @@
+"""What crosses a border: observations in, action chunks out, and the embodiment that gives them a meaning.
+
+Every simulator, data set, policy and server meets here. A value is checked where it crosses, and an error names
+the field, what was expected and what to do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Image = NDArray[np.uint8]
+Actions = NDArray[np.float32]
+
+
+class ContractError(ValueError):
+    """A value does not fit the contract; the message names the field and what was expected."""
+
+
+@dataclass(frozen=True)
+class Embodiment:
+    """What a robot (or simulator) shows and accepts.
+
+    Attributes:
+        name: identifier, e.g. ``tabletop``.
+        cameras: camera names; their order is the order of the views.
+        image_size: (height, width) of every camera image, pixels.
+        control_hz: control steps per second.
+        action_names: one name per action dimension.
+        action_units: what a value of 1 means, per dimension, e.g. ``0.05 m``.
+        action_low: smallest value per dimension.
+        action_high: largest value per dimension.
+    """
+
+    name: str
+    cameras: tuple[str, ...]
+    image_size: tuple[int, int]
+    control_hz: float
+    action_names: tuple[str, ...]
+    action_units: tuple[str, ...]
+    action_low: tuple[float, ...]
+    action_high: tuple[float, ...]
+
+    @property
+    def action_dim(self) -> int:
+        """Number of action dimensions."""
+        return len(self.action_names)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON-ready form, the inverse of :meth:`from_dict`."""
+        return {key: list(v) if isinstance(v, tuple) else v for key, v in asdict(self).items()}
+
+    @staticmethod
+    def from_dict(values: Mapping[str, Any]) -> Embodiment:
+        """Rebuild from :meth:`to_dict`; raises ContractError for missing or unknown keys."""
+        expected = set(Embodiment.__dataclass_fields__)
+        if set(values) != expected:
+            wrong = sorted(set(values) ^ expected)
+            raise ContractError(f"embodiment: keys {wrong} are missing or unknown; expected {sorted(expected)}")
+        return Embodiment(**{key: tuple(v) if isinstance(v, list) else v for key, v in values.items()})
+
+
+@dataclass(frozen=True)
+class Observation:
+    """What the robot sees at one control step, and what it was asked.
+
+    Attributes:
+        images: camera name → uint8 (H, W, 3) RGB.
+        instruction: the task in words.
+    """
+
+    images: Mapping[str, Image]
+    instruction: str
+
+    def check(self, embodiment: Embodiment) -> None:
+        """Raise ContractError unless every camera is there with the right shape and dtype, and there is a task."""
+        for camera in embodiment.cameras:
+            if camera not in self.images:
+                raise ContractError(
+                    f"observation.images: camera '{camera}' is missing (got {sorted(self.images)}); "
+                    f"embodiment '{embodiment.name}' needs {list(embodiment.cameras)}"
+                )
+            check_image(self.images[camera], embodiment.image_size, f"observation.images['{camera}']")
+        unknown = sorted(set(self.images) - set(embodiment.cameras))
+        if unknown:
+            raise ContractError(
+                f"observation.images: unknown cameras {unknown}; embodiment '{embodiment.name}' has "
+                f"{list(embodiment.cameras)}. Send only those."
+            )
+        if not self.instruction.strip():
+            raise ContractError("observation.instruction is empty; say what the robot should do")
+
+
+@dataclass(frozen=True)
+class ActionChunk:
+    """The next C actions, one per control step.
+
+    Attributes:
+        actions: float32 (C, action_dim), each value inside the embodiment's range.
+    """
+
+    actions: Actions
+
+    def check(self, embodiment: Embodiment) -> None:
+        """Raise ContractError unless the chunk is (C, action_dim), finite and inside the embodiment's range."""
+        check_actions(self.actions, embodiment, "action chunk")
+
+
+def check_image(image: Any, image_size: tuple[int, int], field: str) -> None:
+    """Raise ContractError unless ``image`` is a uint8 (H, W, 3) array of the given size; ``field`` names it."""
+    expected = (*image_size, 3)
+    if not isinstance(image, np.ndarray) or image.dtype != np.uint8:
+        found = image.dtype if isinstance(image, np.ndarray) else type(image).__name__
+        raise ContractError(f"{field}: expected a uint8 array in 0..255, got {found}; convert it before sending")
+    if image.shape != expected:
+        raise ContractError(f"{field}: expected shape {expected} (height, width, RGB), got {image.shape}; resize it")
+
+
+def check_actions(actions: Any, embodiment: Embodiment, field: str) -> None:
+    """Raise ContractError unless ``actions`` is (N, action_dim), finite and in range; ``field`` names it."""
+    values = np.asarray(actions)
+    if values.ndim != 2 or values.shape[1] != embodiment.action_dim:
+        raise ContractError(
+            f"{field}: expected shape (steps, {embodiment.action_dim}) for embodiment '{embodiment.name}', "
+            f"got {values.shape}"
+        )
+    finite = np.isfinite(values)
+    if not finite.all():
+        step, dim = (int(i) for i in np.argwhere(~finite)[0])
+        raise ContractError(f"{field}: step {step}, '{embodiment.action_names[dim]}' is {values[step, dim]}")
+    low, high = np.asarray(embodiment.action_low), np.asarray(embodiment.action_high)
+    outside = (values < low - 1e-6) | (values > high + 1e-6)
+    if outside.any():
+        step, dim = (int(i) for i in np.argwhere(outside)[0])
+        raise ContractError(
+            f"{field}: step {step}, '{embodiment.action_names[dim]}' is {values[step, dim]:.4f}, outside "
+            f"[{embodiment.action_low[dim]}, {embodiment.action_high[dim]}] ({embodiment.action_units[dim]} per unit)"
+        )
