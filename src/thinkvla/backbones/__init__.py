@@ -1,0 +1,1 @@
+"""Vision-language models behind the method's ``Backbone`` protocol."""

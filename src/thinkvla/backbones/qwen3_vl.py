@@ -1,0 +1,100 @@
+"""Qwen3-VL from transformers behind the method's ``Backbone`` protocol."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import Qwen3VLForConditionalGeneration
+
+from thinkvla.method.batch import Tokens
+from thinkvla.method.geometry import raster_order
+
+
+class Qwen3VL(nn.Module):
+    """Runs a Qwen3-VL with a mask and positions of the method's choosing.
+
+    Args:
+        model: its embeddings already hold the method's new tokens.
+    """
+
+    def __init__(self, model: Qwen3VLForConditionalGeneration) -> None:
+        super().__init__()
+        self.model = model
+        config = model.config
+        self.hidden_size: int = config.text_config.hidden_size
+        self.vision_size: int = config.vision_config.hidden_size
+        self.vision_blocks: int = config.vision_config.depth
+        self.merge: int = config.vision_config.spatial_merge_size
+        self.blockwise: bool = config._attn_implementation in ("eager", "sdpa")
+
+    def positions(self, ids_BL: Tensor, real_BL: Tensor, grids_N3: Tensor | None) -> Tensor:
+        """Rotary positions (3, B, L): one step per text token, a grid per image."""
+        kinds_BL = (ids_BL == self.model.config.image_token_id).int()
+        positions, _ = self.model.model.get_rope_index(
+            ids_BL, mm_token_type_ids=kinds_BL, image_grid_thw=grids_N3, attention_mask=real_BL.long()
+        )
+        return positions
+
+    def encode(
+        self, tokens: Tokens, positions_3BL: Tensor, mask_B1LL: Tensor, vision_block: int | None
+    ) -> tuple[Tensor, Tensor | None]:
+        """Last hidden states (B, L, D), and one vision block's features (images, h, w, E) in raster order."""
+        captured: list[Tensor] = []
+        handle = None
+        if vision_block is not None:
+            block = self.model.model.visual.blocks[vision_block]
+            handle = block.register_forward_hook(lambda module, inputs, output: captured.append(output))
+        try:
+            output = self.model.model(
+                input_ids=tokens.ids_BL,
+                attention_mask=self._attention_mask(mask_B1LL),
+                position_ids=positions_3BL,
+                pixel_values=tokens.pixels,
+                image_grid_thw=tokens.grids_N3,
+                use_cache=False,
+            )
+        finally:
+            if handle is not None:
+                handle.remove()
+        hidden: Tensor = output.last_hidden_state
+        return hidden, self._raster(captured[0], tokens.grids_N3) if captured else None
+
+    def logits(self, hidden: Tensor) -> Tensor:
+        """Next-token scores (..., vocabulary)."""
+        scores: Tensor = self.model.lm_head(hidden)
+        return scores
+
+    @torch.no_grad()
+    def generate(self, tokens: Tokens, limit: int, end_id: int) -> list[list[int]]:
+        """Greedy answers to one prompt each (no padding): new token ids up to ``end_id`` or ``limit`` tokens."""
+        inputs: dict[str, Any] = {"input_ids": tokens.ids_BL, "attention_mask": torch.ones_like(tokens.ids_BL)}
+        if tokens.pixels is not None:
+            inputs |= {
+                "pixel_values": tokens.pixels,
+                "image_grid_thw": tokens.grids_N3,
+                "mm_token_type_ids": (tokens.ids_BL == self.model.config.image_token_id).int(),
+            }
+        output = self.model.generate(
+            **inputs, max_new_tokens=limit, do_sample=False, eos_token_id=end_id, pad_token_id=end_id
+        )
+        answers: list[list[int]] = output[:, tokens.ids_BL.shape[1] :].tolist()
+        return answers
+
+    def _attention_mask(self, mask_B1LL: Tensor) -> Tensor | None:
+        implementation = self.model.config._attn_implementation
+        if implementation == "sdpa":
+            return mask_B1LL
+        if implementation == "eager":  # takes an additive mask only; a bool one is silently wrong
+            dtype = self.model.dtype
+            return torch.zeros_like(mask_B1LL, dtype=dtype).masked_fill(~mask_B1LL, torch.finfo(dtype).min)
+        return None  # flash attention: causal, and padding stands on the right
+
+    def _raster(self, patches_NE: Tensor, grids_N3: Tensor | None) -> Tensor:
+        assert grids_N3 is not None, "patch features need images"
+        grids = {tuple(grid) for grid in grids_N3.tolist()}
+        if len(grids) != 1:
+            raise ValueError(f"patch features need views of one size, got patch grids {sorted(grids)}")
+        _, height, width = grids.pop()
+        return raster_order(patches_NE, height, width, self.merge)

@@ -1,0 +1,134 @@
+"""A policy as a Hugging Face folder: config.json, model.safetensors, preprocessor and tokenizer.
+
+Written under a temporary name and renamed, so a folder that exists is complete.
+"""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import json
+import shutil
+from collections.abc import Mapping
+from dataclasses import asdict, fields
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+
+from thinkvla import __version__
+from thinkvla.backbones.build import FAMILY, Attention, restore_backbone
+from thinkvla.method.config import MethodConfig
+from thinkvla.method.policy import ThinkVLA
+from thinkvla.preprocessor import Preprocessor
+
+MODEL_TYPE = "thinkvla"
+
+
+def save_checkpoint(folder: Path, policy: ThinkVLA, preprocessor: Preprocessor) -> None:
+    """Write ``folder``, which must not exist.
+
+    Raises:
+        FileExistsError: it does; nothing is overwritten.
+    """
+    if folder.exists():
+        raise FileExistsError(f"{folder} exists and is not overwritten; choose another name or remove it")
+    partial = folder.with_name(folder.name + ".partial")
+    if partial.exists():  # left by an interrupted save, never complete
+        shutil.rmtree(partial)
+    partial.mkdir(parents=True)
+    write_policy(partial, policy, preprocessor)
+    partial.rename(folder)
+
+
+def write_policy(folder: Path, policy: ThinkVLA, preprocessor: Preprocessor) -> None:
+    """Write the policy's files into an existing folder (not atomic: see ``save_checkpoint``)."""
+    model: Any = policy.backbone
+    backbone = json.loads(model.model.config.to_json_string(use_diff=False))
+    config = {
+        "model_type": MODEL_TYPE,
+        "architectures": ["ThinkVLA"],
+        "thinkvla_version": __version__,
+        "method": asdict(policy.config),
+        "backbone": {"family": FAMILY, "config": backbone},
+    }
+    (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
+    save_file(_untied(policy), folder / "model.safetensors", metadata={"format": "pt"})
+    preprocessor.save(folder)
+
+
+def load_checkpoint(folder: Path, attention: Attention = "sdpa") -> tuple[ThinkVLA, Preprocessor]:
+    """Read a policy in evaluation mode, and its preprocessor.
+
+    Raises:
+        ValueError: the folder is not a thinkvla checkpoint, or its weights are of another architecture.
+    """
+    path = folder / "config.json"
+    if not path.is_file():
+        raise ValueError(f"{path} is missing: '{folder}' is not a checkpoint folder")
+    config = json.loads(path.read_text(encoding="utf-8"))
+    if config.get("model_type") != MODEL_TYPE:
+        raise ValueError(
+            f"{path}: model_type is '{config.get('model_type')}', expected '{MODEL_TYPE}'; this checkpoint is of "
+            "another architecture. A plain vision-language model goes into a recipe as its backbone"
+        )
+    family = config["backbone"]["family"]
+    if family != FAMILY:
+        raise ValueError(f"{path}: backbone family '{family}' is unknown; this version knows '{FAMILY}'")
+    method = method_config(config["method"], str(path))
+    preprocessor = Preprocessor.load(folder, method)
+    prompts = preprocessor.prompts
+    backbone = restore_backbone(config["backbone"]["config"], attention)
+    policy = ThinkVLA(backbone, method, tuple(prompts.anchor), tuple(prompts.queries))
+    load_weights(policy, folder / "model.safetensors")
+    return policy.eval(), preprocessor
+
+
+def load_weights(policy: ThinkVLA, path: Path) -> None:
+    """Fill ``policy`` from a weights file; raises ValueError naming the first tensor that does not fit."""
+    if not path.is_file():
+        raise ValueError(f"{path} is missing: the checkpoint has no weights")
+    found, expected = load_file(path), _untied(policy)
+    for name in sorted(set(found) ^ set(expected)):
+        problem = "is missing" if name in expected else "is not part of this architecture"
+        raise ValueError(f"{path}: '{name}' {problem}; the weights are of another architecture than config.json")
+    for name, tensor in expected.items():
+        if found[name].shape != tensor.shape:
+            raise ValueError(
+                f"{path}: '{name}' has shape {tuple(found[name].shape)}, expected {tuple(tensor.shape)}; the "
+                "weights are of another architecture than config.json"
+            )
+    policy.load_state_dict(found, strict=False)
+
+
+def method_config(values: Mapping[str, Any], source: str) -> MethodConfig:
+    """A MethodConfig from plain values; raises ValueError naming an unknown key and the nearest known one."""
+    known = [field.name for field in fields(MethodConfig)]
+    for key in values:
+        if key not in known:
+            near = difflib.get_close_matches(key, known, n=1)
+            hint = f"; did you mean '{near[0]}'?" if near else f"; known keys: {known}"
+            raise ValueError(f"{source}: unknown key 'method.{key}'{hint}")
+    return MethodConfig(**values)
+
+
+def fingerprint(folder: Path) -> str:
+    """SHA-256 (first 16 hex digits) over a checkpoint's configuration, preprocessor and weights."""
+    digest = hashlib.sha256()
+    for path in sorted(folder.iterdir()):
+        if path.suffix in (".json", ".safetensors"):
+            digest.update(path.name.encode())
+            digest.update(path.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+def _untied(policy: ThinkVLA) -> dict[str, torch.Tensor]:
+    """The policy's tensors, each storage once: an output head tied to the embedding is left out."""
+    seen: set[int] = set()
+    tensors: dict[str, torch.Tensor] = {}
+    for name, tensor in policy.state_dict().items():
+        if tensor.data_ptr() not in seen:
+            seen.add(tensor.data_ptr())
+            tensors[name] = tensor.contiguous()
+    return tensors

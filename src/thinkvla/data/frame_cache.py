@@ -1,0 +1,97 @@
+"""Decoded frames of a data set in one memory-mapped file, so that training reads any frame at disk speed.
+
+A laptop trains on random frames of several views; decoding video for each would cost more than the
+learning. The file is built once, under a temporary name, and renamed when complete: two processes that
+build it at the same time do the work twice and both end with a whole file.
+"""
+
+from __future__ import annotations
+
+import shutil
+import uuid
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from thinkvla.contract import Embodiment
+from thinkvla.data.lerobot_layout import EpisodeRecord
+from thinkvla.data.video import decode_video
+from thinkvla.progress import progress
+
+
+def open_frames(
+    path: Path, root: Path, embodiment: Embodiment, episodes: Sequence[EpisodeRecord]
+) -> NDArray[np.uint8]:
+    """Memory-mapped (N, V, H, W, 3) uint8 RGB frames of the data set ``root``, decoded into ``path`` if it is not there.
+
+    Raises:
+        ValueError: the disk is too full, a video is missing or broken, or it has too few frames.
+    """
+    total = episodes[-1].start + episodes[-1].length
+    shape = (total, len(embodiment.cameras), *embodiment.image_size, 3)
+    if not path.is_file():
+        _build(path, root, embodiment, episodes, shape)
+    frames: NDArray[np.uint8] = np.load(path, mmap_mode="r", allow_pickle=False)
+    if frames.shape != shape or frames.dtype != np.uint8:
+        raise ValueError(f"{path}: holds {frames.shape} {frames.dtype}, expected {shape} uint8; remove it")
+    return frames
+
+
+def _build(
+    path: Path, root: Path, embodiment: Embodiment, episodes: Sequence[EpisodeRecord], shape: tuple[int, ...]
+) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    needed, free = int(np.prod(shape)), shutil.disk_usage(path.parent).free
+    if needed > free:
+        raise ValueError(
+            f"{path}: decoded frames need {needed / 1e9:.1f} GB and {free / 1e9:.1f} GB are free; choose another cache folder"
+        )
+    partial = path.with_name(f"{path.name}.{uuid.uuid4().hex[:8]}.partial")
+    try:
+        frames = np.lib.format.open_memmap(partial, mode="w+", dtype=np.uint8, shape=shape)
+        with progress("frame") as display:
+            task = display.add_task("decoding frames", total=shape[0] * shape[1])
+            for view, camera in enumerate(embodiment.cameras):
+                for video, members in by_video(episodes, camera).items():
+                    decode_into(frames[:, view], root / video, members, camera, int(embodiment.control_hz))
+                    display.advance(task, sum(member.length for member in members))
+        frames.flush()
+        del frames
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def by_video(episodes: Sequence[EpisodeRecord], camera: str) -> dict[str, list[EpisodeRecord]]:
+    """Video file → the episodes that it holds, for one camera."""
+    groups: dict[str, list[EpisodeRecord]] = {}
+    for episode in episodes:
+        groups.setdefault(episode.videos[camera].path, []).append(episode)
+    return groups
+
+
+def decode_into(
+    frames: NDArray[np.uint8], video: Path, episodes: Sequence[EpisodeRecord], camera: str, fps: int
+) -> None:
+    """Decode one ``video`` into the rows of ``frames`` (N, H, W, 3) that its ``episodes`` have in the data set.
+
+    Raises:
+        ValueError: the video is missing, broken, of another size, or does not hold all frames of an episode.
+    """
+    row_of = {e.videos[camera].first + step: e.start + step for e in episodes for step in range(e.length)}
+    for number, image in decode_video(video, fps):
+        row = row_of.pop(number, None)
+        if row is None:
+            continue
+        if image.shape != frames.shape[1:]:
+            raise ValueError(f"{video}: frames are {image.shape}, the embodiment says {frames.shape[1:]}")
+        frames[row] = image
+    if row_of:
+        missing = min(row_of)
+        episode = next(e for e in episodes if e.start <= row_of[missing] < e.start + e.length)
+        raise ValueError(
+            f"{video}: {len(row_of)} frames are missing, from frame {missing} on (episode {episode.index}); the video is "
+            "shorter than its table. Restore it or generate the data set again"
+        )

@@ -1,0 +1,214 @@
+"""Where everything stands in a LeRobot v3.0 data set, and reading its metadata with one clear error per fault.
+
+Beyond the format, a data set of ours holds ``meta/embodiment.json`` (what its actions mean),
+``meta/statistics_source.json`` (what its statistics were computed from) and, for simulated data,
+``pointmaps/`` (true 3D points, training only). LeRobot's own reader ignores these.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from thinkvla.contract import Embodiment
+from thinkvla.data.statistics import FeatureStatistics
+
+VERSION = "v3.0"
+INFO = "meta/info.json"
+STATISTICS = "meta/stats.json"
+STATISTICS_SOURCE = "meta/statistics_source.json"
+EMBODIMENT = "meta/embodiment.json"
+TASKS = "meta/tasks.parquet"
+EPISODES = "meta/episodes/chunk-{chunk_index:03d}/file-{file_index:03d}.parquet"
+DATA = "data/chunk-{chunk_index:03d}/file-{file_index:03d}.parquet"
+VIDEO = "videos/{video_key}/chunk-{chunk_index:03d}/file-{file_index:03d}.mp4"
+POINT_MAPS = "pointmaps/episode_{episode_index:06d}.npy"
+POINT_MAPS_INFO = "pointmaps/info.json"
+FILES_PER_CHUNK = 1000
+HASHED_BYTES = 64 * 1024
+
+
+@dataclass(frozen=True)
+class VideoSpan:
+    """Where one episode's frames of one camera stand: ``path`` below the data set, from frame ``first``."""
+
+    path: str
+    first: int
+
+
+@dataclass(frozen=True)
+class EpisodeRecord:
+    """One row of ``meta/episodes``: frames ``start`` to ``start + length`` of the data set."""
+
+    index: int
+    start: int
+    length: int
+    videos: Mapping[str, VideoSpan]
+
+
+def video_key(camera: str) -> str:
+    """The feature name of a camera's images."""
+    return f"observation.images.{camera}"
+
+
+def read_json(root: Path, name: str, repair: str) -> dict[str, Any]:
+    """One JSON object below ``root``; a missing or broken file raises ValueError with ``repair`` as what to do."""
+    path = root / name
+    if not path.is_file():
+        raise ValueError(f"{path} is missing; {repair}")
+    try:
+        values = json.loads(path.read_text())
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{path} is not valid JSON ({error}); {repair}") from error
+    if not isinstance(values, dict):
+        raise ValueError(f"{path}: expected a JSON object, got {type(values).__name__}; {repair}")
+    return values
+
+
+def read_info(root: Path) -> dict[str, Any]:
+    """``meta/info.json``, its version checked."""
+    info = read_json(root, INFO, f"is {root} a LeRobot {VERSION} data set?")
+    version = info.get("codebase_version")
+    if version != VERSION:
+        raise ValueError(
+            f"{root / INFO}: codebase_version is {version!r}, this reader knows {VERSION!r}; convert the data set "
+            "with LeRobot's convert_dataset_v21_to_v30"
+        )
+    for key in ("fps", "features", "data_path", "video_path", "total_frames", "total_episodes"):
+        if key not in info:
+            raise ValueError(f"{root / INFO}: '{key}' is missing; every LeRobot {VERSION} data set has it")
+    return info
+
+
+def read_embodiment(root: Path, info: Mapping[str, Any]) -> Embodiment:
+    """``meta/embodiment.json``, checked against the cameras, image sizes, action size and rate of ``info``."""
+    repair = "write the robot's thinkvla.contract.Embodiment there (its to_dict form), so that actions have a meaning"
+    embodiment = Embodiment.from_dict(read_json(root, EMBODIMENT, repair))
+    features = info["features"]
+    for camera in embodiment.cameras:
+        feature = features.get(video_key(camera))
+        if feature is None:
+            has = sorted(k for k in features if k.startswith("observation.images."))
+            raise ValueError(
+                f"{root}: camera '{camera}' of embodiment '{embodiment.name}' is missing; it has {has}"
+            )
+        if tuple(feature["shape"]) != (*embodiment.image_size, 3):
+            raise ValueError(
+                f"{root / INFO}: {video_key(camera)} has shape {feature['shape']}, the embodiment says "
+                f"{[*embodiment.image_size, 3]} (height, width, RGB); correct one of them"
+            )
+    if list(features.get("action", {}).get("shape", [])) != [embodiment.action_dim]:
+        raise ValueError(
+            f"{root / INFO}: feature 'action' is {features.get('action')}, the embodiment has {embodiment.action_dim} "
+            "dimensions; correct one of them"
+        )
+    if info["fps"] != embodiment.control_hz:
+        raise ValueError(
+            f"{root / INFO}: fps is {info['fps']}, the embodiment's control_hz is {embodiment.control_hz}; correct one"
+        )
+    return embodiment
+
+
+def read_parquet(path: Path, columns: list[str]) -> pa.Table:
+    """Some columns of a parquet file; raises ValueError if it is missing, broken, or lacks one of them."""
+    try:
+        missing = sorted(set(columns) - set(pq.read_schema(path).names))
+        if missing:
+            raise ValueError(f"{path}: columns {missing} are missing; generate or convert the data set again")
+        return pq.read_table(path, columns=columns)
+    except (OSError, pa.ArrowException) as error:
+        raise ValueError(
+            f"{path} cannot be read ({error}); restore it or generate the data set again"
+        ) from error
+
+
+def read_tasks(root: Path) -> tuple[str, ...]:
+    """The instructions, by ``task_index``."""
+    path = root / TASKS
+    # LeRobot writes pandas' index; its column is 'task', or '__index_level_0__' where the index had no name.
+    names = [] if not path.is_file() else pq.read_schema(path).names
+    text = next((name for name in ("task", "__index_level_0__") if name in names), "task")
+    rows = read_parquet(path, ["task_index", text]).to_pylist()
+    tasks = [str(row[text]) for row in sorted(rows, key=lambda row: int(row["task_index"]))]
+    if sorted(int(row["task_index"]) for row in rows) != list(range(len(rows))):
+        raise ValueError(f"{path}: task_index must count from 0 without gaps")
+    return tuple(tasks)
+
+
+def read_episodes(root: Path, info: Mapping[str, Any], cameras: tuple[str, ...]) -> tuple[EpisodeRecord, ...]:
+    """All episodes in order; raises ValueError where they do not follow one another without gaps."""
+    files = sorted((root / "meta/episodes").glob("*/*.parquet"))
+    if not files:
+        raise ValueError(
+            f"{root / 'meta/episodes'}: no episode tables; is {root} a LeRobot {VERSION} data set?"
+        )
+    columns = ["episode_index", "length", "dataset_from_index"]
+    for camera in cameras:
+        columns += [
+            f"videos/{video_key(camera)}/{name}" for name in ("chunk_index", "file_index", "from_timestamp")
+        ]
+    rows = [row for file in files for row in read_parquet(file, columns).to_pylist()]
+    records: list[EpisodeRecord] = []
+    start = 0
+    for number, row in enumerate(rows):
+        if row["episode_index"] != number or row["dataset_from_index"] != start:
+            raise ValueError(
+                f"{root / 'meta/episodes'}: row {number} is episode {row['episode_index']} from frame "
+                f"{row['dataset_from_index']}, expected episode {number} from frame {start}; episodes must not have gaps"
+            )
+        videos = {camera: _span(row, video_key(camera), info) for camera in cameras}
+        records.append(EpisodeRecord(number, start, int(row["length"]), videos))
+        start += int(row["length"])
+    if (len(records), start) != (info["total_episodes"], info["total_frames"]):
+        raise ValueError(
+            f"{root / INFO}: says {info['total_episodes']} episodes and {info['total_frames']} frames, meta/episodes has "
+            f"{len(records)} and {start}; one of them is incomplete"
+        )
+    return tuple(records)
+
+
+def read_statistics(root: Path, keys: tuple[str, ...]) -> dict[str, FeatureStatistics]:
+    """``meta/stats.json`` for the features ``keys``."""
+    repair = "compute it with thinkvla.data.refresh.refresh_statistics"
+    values = read_json(root, STATISTICS, repair)
+    statistics = {}
+    for key in keys:
+        wanted = {"min", "max", "mean", "std", "count", "q01", "q99"}
+        missing = sorted(wanted - set(values.get(key, {})))
+        if missing:
+            raise ValueError(f"{root / STATISTICS}: '{key}' lacks {missing}; {repair}")
+        statistics[key] = FeatureStatistics.from_dict(values[key])
+    return statistics
+
+
+def fingerprint(root: Path) -> str:
+    """Identifies the content below ``root``: every file's name and size; tables and metadata in full.
+
+    Videos and point maps are hashed by their two ends: an mp4 lists the size of each of its frames there.
+    """
+    digest = hashlib.blake2b(digest_size=16)
+    folders = [root / name for name in ("meta", "data", "videos", "pointmaps")]
+    for path in sorted(file for folder in folders for file in folder.rglob("*") if file.is_file()):
+        size = path.stat().st_size
+        digest.update(f"{path.relative_to(root).as_posix()}\0{size}\0".encode())
+        with path.open("rb") as stream:
+            if path.suffix in (".mp4", ".npy") and size > 2 * HASHED_BYTES:
+                digest.update(stream.read(HASHED_BYTES))
+                stream.seek(-HASHED_BYTES, 2)
+            digest.update(stream.read())
+    return digest.hexdigest()
+
+
+def _span(row: Mapping[str, Any], key: str, info: Mapping[str, Any]) -> VideoSpan:
+    prefix = f"videos/{key}"
+    path = str(info["video_path"]).format(
+        video_key=key, chunk_index=row[f"{prefix}/chunk_index"], file_index=row[f"{prefix}/file_index"]
+    )
+    return VideoSpan(path, round(float(row[f"{prefix}/from_timestamp"]) * float(info["fps"])))

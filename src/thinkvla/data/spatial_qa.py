@@ -1,0 +1,270 @@
+"""Questions about images, with answers: spatial ones in SpatialReasoner's row form, general ones in LLaVA's.
+
+A spatial set is a folder with ``rows.parquet`` and ``images/``; its columns are SpatialReasoner's
+(``question, A, B, C, D, answer, answer_name, answer_cot, category, image_filename, bounding_box,
+direction``). A general set is a folder with ``rows.jsonl`` and ``images/``, or any LLaVA / Qwen-VL
+``.json`` or ``.jsonl`` file whose image paths are relative to it.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import uuid
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from PIL import Image as Pillow
+from PIL import UnidentifiedImageError
+
+from thinkvla.contract import Image
+
+SPATIAL_ROWS = "rows.parquet"
+GENERAL_ROWS = "rows.jsonl"
+IMAGES = "images"
+LETTERS = ("A", "B", "C", "D")
+_VECTOR = pa.list_(pa.float64())
+SPATIAL_SCHEMA = pa.schema(
+    [
+        (name, pa.string())
+        for name in ("question", *LETTERS, "answer", "answer_name", "answer_cot", "category")
+    ]
+    + [
+        ("image_filename", pa.string()),
+        ("bounding_box", pa.list_(pa.struct([("bbox_3d", _VECTOR), ("label", pa.string())]))),
+        (
+            "direction",
+            pa.list_(pa.struct([("front_dir", _VECTOR), ("left_dir", _VECTOR), ("label", pa.string())])),
+        ),
+    ]
+)
+
+
+@dataclass(frozen=True)
+class QARow:
+    """One question with its answer.
+
+    Attributes:
+        image: uint8 (H, W, 3) RGB, or None for a text-only row.
+        question: as the model is asked, a multiple-choice question with its options on lines of their own.
+        answer: what the model should say; of a spatial row the reasoning, which ends with the answer's
+            letter.
+        category: kind of question, empty where the set does not say.
+        spatial: whether it is a spatial (3D) question.
+    """
+
+    image: Image | None
+    question: str
+    answer: str
+    category: str
+    spatial: bool
+
+
+@dataclass(frozen=True)
+class _Entry:
+    image: Path | None
+    question: str
+    answer: str
+    category: str
+
+
+class QADataset:
+    """A set of questions; texts are in memory, an image is read when its row is asked for."""
+
+    def __init__(self, path: Path) -> None:
+        """Open ``path``: a folder written by one of the writers here, or a LLaVA ``.json`` / ``.jsonl`` file.
+
+        Raises:
+            ValueError: nothing to read there, or a row is broken; the message names file, row and field.
+        """
+        self.path = path
+        self.spatial = (path / SPATIAL_ROWS).is_file()
+        if self.spatial:
+            self._entries = _spatial_entries(path / SPATIAL_ROWS)
+        else:
+            self._entries = _general_entries(path / GENERAL_ROWS if path.is_dir() else path)
+        if not self._entries:
+            raise ValueError(f"{path}: holds no questions")
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def __getitem__(self, index: int) -> QARow:
+        entry = self._entries[index]
+        image = None if entry.image is None else read_image(entry.image)
+        return QARow(image, entry.question, entry.answer, entry.category, self.spatial)
+
+
+class QAWriter:
+    """Writes a set of questions with their images; use it as a context manager.
+
+    The set grows under a temporary name and takes its own when the context is left normally.
+    """
+
+    def __init__(self, path: Path) -> None:
+        """Begin the set ``path``; raises ValueError if it exists."""
+        if path.exists():
+            raise ValueError(f"{path} exists already; choose another output folder or remove it")
+        self._path = path
+        self._root = path.with_name(f"{path.name}.{uuid.uuid4().hex[:8]}.partial")
+        (self._root / IMAGES).mkdir(parents=True)
+        self._spatial: list[dict[str, Any]] = []
+        self._general: list[dict[str, Any]] = []
+        self._images = 0
+
+    def add_spatial(self, image: Image, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Add questions about one (H, W, 3) uint8 RGB image; each row has the spatial columns but the image's."""
+        name = self._save(image)
+        fields = [field for field in SPATIAL_SCHEMA.names if field != "image_filename"]
+        self._spatial += [{f: _plain(row[f]) for f in fields} | {"image_filename": name} for row in rows]
+
+    def add_general(self, image: Image, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Add questions about one (H, W, 3) uint8 RGB image; each row has ``question, answer, category``."""
+        name = self._save(image)
+        for row in rows:
+            turns = [
+                {"from": "human", "value": f"<image>\n{row['question']}"},
+                {"from": "gpt", "value": row["answer"]},
+            ]
+            self._general.append(
+                {"id": f"{len(self._general):06d}", "image": f"{IMAGES}/{name}", "conversations": turns}
+                | {"category": row["category"]}
+            )
+
+    def __enter__(self) -> QAWriter:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            if kind is None:
+                self._complete()
+        finally:
+            shutil.rmtree(self._root, ignore_errors=True)
+
+    def _save(self, image: Image) -> str:
+        name = f"{self._images:06d}.png"
+        Pillow.fromarray(image).save(self._root / IMAGES / name)
+        self._images += 1
+        return name
+
+    def _complete(self) -> None:
+        if bool(self._spatial) == bool(self._general):
+            raise ValueError(
+                f"{self._path}: a set needs spatial or general questions, not both and not none "
+                f"({len(self._spatial)} spatial, {len(self._general)} general given)"
+            )
+        if self._spatial:
+            pq.write_table(pa.Table.from_pylist(self._spatial, SPATIAL_SCHEMA), self._root / SPATIAL_ROWS)
+        else:
+            lines = [json.dumps(row, ensure_ascii=False) for row in self._general]
+            (self._root / GENERAL_ROWS).write_text("\n".join(lines) + "\n")
+        self._root.rename(self._path)
+
+
+def read_image(path: Path) -> Image:
+    """An image file as uint8 (H, W, 3) RGB; raises ValueError naming ``path`` if it cannot be read."""
+    try:
+        with Pillow.open(path) as image:
+            return np.asarray(image.convert("RGB"))
+    except (OSError, UnidentifiedImageError) as error:
+        raise ValueError(
+            f"{path}: the image cannot be read ({error}); restore the file or remove its rows"
+        ) from error
+
+
+def render_question(question: str, options: Mapping[str, str | None]) -> str:
+    """The question with its options on lines of their own: ``A. red cube``."""
+    lines = [question, *(f"{letter}. {text}" for letter, text in options.items() if text is not None)]
+    return "\n".join(lines)
+
+
+def _plain(value: Any) -> Any:
+    """Tuples and arrays inside a row as the lists that Arrow wants."""
+    if isinstance(value, Mapping):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, np.ndarray):
+        return value.tolist()
+    return [_plain(item) for item in value] if isinstance(value, (list, tuple)) else value
+
+
+def _spatial_entries(path: Path) -> list[_Entry]:
+    try:
+        table = pq.read_table(path)
+    except (OSError, pa.ArrowException) as error:
+        raise ValueError(f"{path} cannot be read ({error}); restore it or generate it again") from error
+    missing = sorted(set(SPATIAL_SCHEMA.names) - set(table.column_names))
+    if missing:
+        raise ValueError(f"{path}: columns {missing} are missing; a spatial set has {SPATIAL_SCHEMA.names}")
+    rows = table.select(SPATIAL_SCHEMA.names).to_pylist()
+    return [_spatial_entry(row, path, number) for number, row in enumerate(rows)]
+
+
+def _spatial_entry(row: Mapping[str, Any], path: Path, number: int) -> _Entry:
+    where = f"{path}: row {number}"
+    options = {letter: row[letter] for letter in LETTERS}
+    for field in ("question", "answer_cot", "category", "image_filename"):
+        if not row[field]:
+            raise ValueError(f"{where}: '{field}' is empty; fill it or remove the row")
+    answer = row["answer"]
+    if options.get(answer) is None:
+        raise ValueError(
+            f"{where}: answer '{answer}' is none of its options {[k for k, v in options.items() if v]}"
+        )
+    if options[answer] != row["answer_name"]:
+        raise ValueError(
+            f"{where}: option {answer} is '{options[answer]}', answer_name is '{row['answer_name']}'"
+        )
+    final = re.search(r"final answer is ([A-D])\.?\s*$", row["answer_cot"])
+    if final is None or final[1] != answer:
+        raise ValueError(f"{where}: answer_cot must end with 'Therefore, the final answer is {answer}.'")
+    image = path.parent / IMAGES / row["image_filename"]
+    return _Entry(image, render_question(row["question"], options), row["answer_cot"], row["category"])
+
+
+def _general_entries(path: Path) -> list[_Entry]:
+    if not path.is_file():
+        raise ValueError(
+            f"{path} is missing; expected {SPATIAL_ROWS}, {GENERAL_ROWS} or a LLaVA .json(l) file"
+        )
+    text = path.read_text()
+    try:
+        rows = (
+            [json.loads(line) for line in text.splitlines() if line.strip()]
+            if path.suffix == ".jsonl"
+            else json.loads(text)
+        )
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{path}: not valid JSON ({error})") from error
+    return [entry for number, row in enumerate(rows) for entry in _turns(row, path, number)]
+
+
+def _turns(row: Mapping[str, Any], path: Path, number: int) -> list[_Entry]:
+    """Each human turn with its answer as a row of its own; the image goes with all of them."""
+    where = f"{path}: row {number}"
+    images = row.get("image", [])
+    images = [images] if isinstance(images, str) else images
+    if len(images) > 1:
+        raise ValueError(
+            f"{where}: has {len(images)} images, one image a row is supported; remove or split the row"
+        )
+    turns = row.get("conversations", [])
+    speakers = [turn.get("from") for turn in turns]
+    if not turns or speakers != ["human", "gpt"] * (len(turns) // 2):
+        raise ValueError(f"{where}: 'conversations' must take turns human, gpt, …; it has {speakers}")
+    image = path.parent / images[0] if images else None
+    entries = []
+    for human, gpt in zip(turns[::2], turns[1::2], strict=True):
+        question, answer = human["value"].replace("<image>", "").strip(), gpt["value"].strip()
+        if not question or not answer:
+            raise ValueError(f"{where}: an empty question or answer; remove the row")
+        entries.append(_Entry(image, question, answer, row.get("category", "")))
+    return entries

@@ -1,0 +1,133 @@
+"""One HTML file that shows what was trained and what it can do: no network, no scripts, everything inside.
+
+Success rates with their intervals, videos of rollouts, training curves, samples of the data, and all that is needed to
+repeat the evaluation: configuration, versions, seeds.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, StrictUndefined
+from markupsafe import Markup
+
+from thinkvla.evaluate.curves import Curve, draw_curves, read_metrics
+from thinkvla.evaluate.results import Episode, EvaluationResult, Rate
+from thinkvla.evaluate.samples import DatasetSamples, data_url, draw_samples
+
+
+@dataclass(frozen=True)
+class Rollout:
+    """One video: its data URL and the episode it shows."""
+
+    url: str
+    episode: Episode
+
+
+@dataclass(frozen=True)
+class EvaluationSection:
+    """One evaluation as the report shows it."""
+
+    result: EvaluationResult
+    instructions: dict[str, str]
+    seeds: str
+    rollouts: list[Rollout]
+    failed: list[Episode]
+
+
+def write_report(
+    output: Path, *, evaluations: Sequence[Path], training: Path | None, dataset: Path | None, title: str
+) -> None:
+    """Write the report.
+
+    Args:
+        output: the HTML file, usually ``report.html``; an older one is replaced.
+        evaluations: output folders of evaluations, in the order to show them.
+        training: output folder of the training run, for its curves and configuration.
+        dataset: the generated data set's folder, for samples.
+        title: heading of the page.
+
+    Raises ValueError naming the folder or file that is missing or not what it should be.
+    """
+    html = _template().render(
+        title=title,
+        created=datetime.now(UTC),
+        sections=[_section(folder) for folder in evaluations],
+        curves=_curves(training),
+        training=_configuration(training),
+        samples=draw_samples(dataset) if dataset else None,
+    )
+    output.parent.mkdir(parents=True, exist_ok=True)
+    output.write_text(html, "utf-8")
+
+
+def seed_ranges(seeds: Iterable[int]) -> str:
+    """Seeds in words, runs joined: ``1 000 000–1 000 019, 1 000 050``."""
+    runs: list[list[int]] = []
+    for seed in sorted(set(seeds)):
+        if runs and seed == runs[-1][-1] + 1:
+            runs[-1][1:] = [seed]
+        else:
+            runs.append([seed])
+    return ", ".join("–".join(f"{seed:,}".replace(",", "\u202f") for seed in run) for run in runs)
+
+
+def _section(folder: Path) -> EvaluationSection:
+    result = EvaluationResult.load(folder)
+    videos = {episode: folder / "videos" / episode.video_name for episode in result.episodes}
+    return EvaluationSection(
+        result,
+        instructions={episode.task: episode.instruction for episode in result.episodes},
+        seeds=seed_ranges(episode.seed for episode in result.episodes),
+        rollouts=[
+            Rollout(data_url("video/mp4", file.read_bytes()), episode)
+            for episode, file in videos.items()
+            if file.is_file()
+        ],
+        failed=[episode for episode in result.episodes if episode.error is not None],
+    )
+
+
+def _curves(training: Path | None) -> list[Curve]:
+    return draw_curves(read_metrics(training)) if training else []
+
+
+def _configuration(training: Path | None) -> dict[str, Any]:
+    """The training run's ``config.json``, flattened to dotted names; empty when the run has none."""
+    file = training / "config.json" if training else None
+    return dict(_flat(json.loads(file.read_text("utf-8")))) if file and file.is_file() else {}
+
+
+def _flat(values: dict[str, Any], prefix: str = "") -> Iterable[tuple[str, Any]]:
+    for key, value in values.items():
+        if isinstance(value, dict):
+            yield from _flat(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
+
+
+def _template() -> Any:
+    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    environment.filters |= {"percent": _percent, "interval": _interval, "plain": _plain, "svg": Markup}
+    return environment.from_string(files("thinkvla.evaluate").joinpath("report.html").read_text("utf-8"))
+
+
+def _percent(value: float | None) -> str:
+    return "–" if value is None else f"{100 * value:.1f}\u202f%"
+
+
+def _interval(rate: Rate) -> str:
+    return f"{100 * rate.low:.1f}–{100 * rate.high:.1f}\u202f%"
+
+
+def _plain(value: Any) -> str:
+    """An option's value as a person would write it."""
+    if value is None or value in ((), []):
+        return "–"
+    return ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)

@@ -1,0 +1,87 @@
+"""Videos of chosen episodes, made after the evaluation by replaying the actions that were recorded.
+
+The world is deterministic, so a replay shows exactly what happened; episodes can be chosen by how they ended, larger than
+the policy saw them, and an evaluation without videos pays nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+
+from thinkvla.contract import Actions, Image
+from thinkvla.evaluate.results import Episode
+
+SIZE = 192
+GAP = 8
+
+
+def choose(episodes: Iterable[Episode], count: int) -> list[Episode]:
+    """At most ``count`` episodes that ran: failures and successes in turn, and of different tasks where possible."""
+    ran = [episode for episode in episodes if episode.success is not None]
+    queues = [_spread([e for e in ran if e.success is outcome]) for outcome in (True, False)]
+    chosen: list[Episode] = []
+    while len(chosen) < count and any(queues):
+        for queue in queues:
+            if queue and len(chosen) < count:
+                chosen.append(queue.pop(0))
+    return chosen
+
+
+def _spread(episodes: Sequence[Episode]) -> list[Episode]:
+    """The episodes reordered so that each task comes once before any comes twice."""
+    seen: dict[str, int] = {}
+    turns = []
+    for episode in episodes:
+        seen[episode.task] = seen.get(episode.task, 0) + 1
+        turns.append(seen[episode.task])
+    return [episodes[i] for i in np.argsort(turns, kind="stable")]
+
+
+def replay(world: Any, episode: Episode, actions: Actions, path: Path) -> None:
+    """Replay one episode and write both views side by side as an mp4.
+
+    Args:
+        world: a tabletop World of the episode's task.
+        episode: the episode.
+        actions: float32 (steps, 7), as they were executed.
+        path: the file to write.
+
+    Raises RuntimeError when the replay ends differently: the world would not be deterministic.
+    """
+    world.reset(episode.seed)
+    frames = [_views(world)]
+    for action in actions:
+        world.step(action)
+        frames.append(_views(world))
+    if world.succeeded() is not episode.success:
+        raise RuntimeError(
+            f"replay of task '{episode.task}', seed {episode.seed} ended with success={world.succeeded()}, but the "
+            f"evaluation recorded {episode.success}; the world is not deterministic"
+        )
+    write_video(path, frames, fps=round(world.embodiment.control_hz))
+
+
+def _views(world: Any) -> Image:
+    """(SIZE, 2·SIZE + GAP, 3) the world's two views with a gap between them."""
+    gap = np.full((SIZE, GAP, 3), 255, np.uint8)
+    front, wrist = (world.render(camera, (SIZE, SIZE)) for camera in world.embodiment.cameras)
+    return np.concatenate([front, gap, wrist], axis=1)
+
+
+def write_video(path: Path, frames: Sequence[Image], fps: int) -> None:
+    """Write (H, W, 3) uint8 frames, sides even, as h264 in yuv420p, which every browser plays."""
+    with av.open(str(path), "w", options={"movflags": "faststart"}) as container:
+        stream = container.add_stream("libx264", rate=fps, options={"crf": "20", "threads": "1"})
+        stream.height, stream.width = frames[0].shape[:2]
+        stream.pix_fmt = "yuv420p"
+        for number, image in enumerate(frames):
+            frame = av.VideoFrame.from_ndarray(image, format="rgb24")
+            frame.pts, frame.time_base = number, Fraction(1, fps)
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))

@@ -1,0 +1,94 @@
+"""What the policy is fed: token sequences with their images, and the targets of each kind of batch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from typing import Self
+
+import torch
+from torch import Tensor
+
+from thinkvla.method.prompts import PAD, PREFIX, Prompt
+
+
+class _Movable:
+    """Moves every tensor of a dataclass, nested ones included, to a device."""
+
+    def to(self, device: torch.device | str) -> Self:
+        """The same batch on ``device``."""
+        moved = {}
+        for field in fields(self):  # type: ignore[arg-type]
+            value = getattr(self, field.name)
+            moved[field.name] = value.to(device, non_blocking=True) if hasattr(value, "to") else value
+        return type(self)(**moved)
+
+
+@dataclass(frozen=True)
+class Tokens(_Movable):
+    """Prompts of a batch, padded on the right, and the pixels of their images.
+
+    Attributes:
+        ids_BL: token ids.
+        segments_BL: PREFIX, STUDENT, TEACHER, or PAD.
+        pixels: flattened patches of all images in order, (patches, pixels of a patch); None without images.
+        grids_N3: patch grid (time, height, width) of each image; None without images.
+    """
+
+    ids_BL: Tensor
+    segments_BL: Tensor
+    pixels: Tensor | None
+    grids_N3: Tensor | None
+
+    def only(self, segment: int) -> Tokens:
+        """The same prompts with the prefix and one suffix, as a plain forward of that prompt alone sees them."""
+        kept = [(row == PREFIX) | (row == segment) for row in self.segments_BL]
+        ids = [row[keep] for row, keep in zip(self.ids_BL, kept, strict=True)]
+        segments = [row[keep] for row, keep in zip(self.segments_BL, kept, strict=True)]
+        pad = torch.nn.utils.rnn.pad_sequence
+        return Tokens(
+            pad(ids, batch_first=True),
+            pad(segments, batch_first=True, padding_value=PAD),
+            self.pixels,
+            self.grids_N3,
+        )
+
+
+@dataclass(frozen=True)
+class RobotBatch(_Movable):
+    """One batch of demonstrations.
+
+    Attributes:
+        tokens: prefix | student | teacher prompts, the same number of views in each.
+        actions_BCA: normalized actions, float32.
+        valid_BC: False where the chunk reaches past its episode's end.
+        geometry_BVhwG: the geometry teacher's features, or None without a geometry adapter.
+    """
+
+    tokens: Tokens
+    actions_BCA: Tensor
+    valid_BC: Tensor
+    geometry_BVhwG: Tensor | None
+
+
+@dataclass(frozen=True)
+class QuestionBatch(_Movable):
+    """One batch of questions.
+
+    Attributes:
+        tokens: question and answer prompts.
+        labels_BL: the token to be predicted *at* each place, IGNORE elsewhere (not shifted).
+    """
+
+    tokens: Tokens
+    labels_BL: Tensor
+
+
+def pad_prompts(prompts: list[Prompt], pixels: Tensor | None, grids_N3: Tensor | None) -> Tokens:
+    """Stack prompts of different lengths into one batch, padded on the right."""
+    length = max(len(prompt.ids) for prompt in prompts)
+    ids = torch.zeros(len(prompts), length, dtype=torch.long)
+    segments = torch.full((len(prompts), length), PAD, dtype=torch.long)
+    for row, prompt in enumerate(prompts):
+        ids[row, : len(prompt.ids)] = torch.tensor(prompt.ids)
+        segments[row, : len(prompt.ids)] = torch.tensor(prompt.segments)
+    return Tokens(ids, segments, pixels, grids_N3)

@@ -1,0 +1,130 @@
+"""The three prompts of the paper as token sequences, and where anchor and action queries sit in them.
+
+All begin with the same prefix ``[images, task]``::
+
+    action (student)     prefix | τ_R | L_action | τ_A
+    reasoning (teacher)  prefix | L_teacher | assistant turn, τ_R
+    question answering   images, question | assistant turn, τ_R, answer
+
+Each part is tokenized on its own, so a part has the same tokens whichever prompts stand beside it. A training
+sequence is ``prefix | student | teacher``; the segment of each token says which.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from thinkvla.method.config import MethodConfig
+
+PAD, PREFIX, STUDENT, TEACHER = -1, 0, 1, 2
+IGNORE = -100  # label of a token that is not predicted
+
+ACTION_PROMPT = "\nPredict the next {chunk} robot actions."
+REASONING_PROMPT = "\nWhere are these things in 3D, and how are they related in space? Reason step by step."
+
+
+def anchor_token(index: int) -> str:
+    """Name of the ``index``-th token of the reasoning anchor."""
+    return f"<|reasoning_{index}|>"
+
+
+def query_token(index: int) -> str:
+    """Name of the action query of the chunk's ``index``-th step."""
+    return f"<|action_{index}|>"
+
+
+def new_tokens(config: MethodConfig) -> list[str]:
+    """Special tokens the method adds to a vocabulary: anchor first, then one query per step of the chunk."""
+    return [anchor_token(i) for i in range(config.anchors)] + [query_token(i) for i in range(config.chunk)]
+
+
+class TextEncoder(Protocol):
+    """A tokenizer, as far as prompts need one; special tokens written in the text become their own ids."""
+
+    def __call__(self, text: str, *, add_special_tokens: bool) -> dict[str, list[int]]:
+        """Tokens of ``text`` under the key ``input_ids``."""
+        ...
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """One token sequence.
+
+    Attributes:
+        ids: L token ids.
+        segments: L values: PREFIX, STUDENT or TEACHER.
+        labels: L values for question answering, IGNORE where nothing is predicted; None for robot prompts.
+    """
+
+    ids: tuple[int, ...]
+    segments: tuple[int, ...]
+    labels: tuple[int, ...] | None = None
+
+
+class Prompts:
+    """Writes the three prompts for one tokenizer and one method configuration.
+
+    Args:
+        tokenizer: knows Qwen's chat and vision tokens, and ``new_tokens(config)``.
+        config: the method.
+        action_text: L_action [open in the paper]; ``{chunk}`` becomes the chunk length.
+        reasoning_text: L_teacher [open in the paper].
+    """
+
+    def __init__(
+        self,
+        tokenizer: TextEncoder,
+        config: MethodConfig,
+        action_text: str = ACTION_PROMPT,
+        reasoning_text: str = REASONING_PROMPT,
+    ) -> None:
+        self.tokenizer = tokenizer
+        self.config = config
+        self.anchor = self._ids("".join(anchor_token(i) for i in range(config.anchors)))
+        self.queries = self._ids("".join(query_token(i) for i in range(config.chunk)))
+        self.turn_start = self._ids("<|im_start|>user\n")
+        self.turn_change = self._ids("<|im_end|>\n<|im_start|>assistant\n")
+        self.turn_end = self._ids("<|im_end|>\n")
+        self.action_text = self._ids(action_text.format(chunk=config.chunk))
+        self.reasoning_text = self._ids(reasoning_text)
+
+    def action(self, instruction: str, image_tokens: Sequence[int]) -> Prompt:
+        """Deployment: the student alone. ``image_tokens`` gives the number of language tokens of each view."""
+        return self._join(self._prefix(instruction, image_tokens), self._student())
+
+    def co_training(self, instruction: str, image_tokens: Sequence[int]) -> Prompt:
+        """Training: student, and the teacher beside it if the method distils."""
+        teacher = self._teacher() if self.config.distils else []
+        return self._join(self._prefix(instruction, image_tokens), self._student(), teacher)
+
+    def question(self, question: str, answer: str, image_tokens: Sequence[int], *, spatial: bool) -> Prompt:
+        """3D QA: the anchor is the first output token of a spatial answer; cross-entropy on the assistant span."""
+        asked = self._prefix(question, image_tokens) + self.turn_change
+        answered = (self.anchor if spatial else []) + self._ids(answer) + self.turn_end
+        ids = asked + answered
+        labels = [IGNORE] * len(asked) + answered
+        return Prompt(tuple(ids), (PREFIX,) * len(ids), tuple(labels))
+
+    def ask(self, question: str, image_tokens: Sequence[int], *, spatial: bool) -> Prompt:
+        """A question to be answered by generation; the anchor is given, as it is always the first output token."""
+        ids = self._prefix(question, image_tokens) + self.turn_change + (self.anchor if spatial else [])
+        return Prompt(tuple(ids), (PREFIX,) * len(ids))
+
+    def _prefix(self, text: str, image_tokens: Sequence[int]) -> list[int]:
+        images = "".join("<|vision_start|>" + "<|image_pad|>" * n + "<|vision_end|>" for n in image_tokens)
+        return self.turn_start + self._ids(images) + self._ids(text)
+
+    def _student(self) -> list[int]:
+        return self.anchor + self.action_text + self.turn_change + self.queries
+
+    def _teacher(self) -> list[int]:
+        return self.reasoning_text + self.turn_change + self.anchor
+
+    def _join(self, prefix: list[int], student: list[int], teacher: Sequence[int] = ()) -> Prompt:
+        segments = (PREFIX,) * len(prefix) + (STUDENT,) * len(student) + (TEACHER,) * len(teacher)
+        return Prompt((*prefix, *student, *teacher), segments)
+
+    def _ids(self, text: str) -> list[int]:
+        return list(self.tokenizer(text, add_special_tokens=False)["input_ids"]) if text else []

@@ -1,0 +1,242 @@
+"""The one road from observations to tensors and back, shared by training, evaluation and serving.
+
+The same object prepares training batches and deployed observations and is saved inside the checkpoint: image
+pipeline, normalization with its statistics, and prompt texts. A policy cannot be trained one way and served another.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from thinkvla.contract import ActionChunk, Embodiment, Image, Observation
+from thinkvla.method.batch import QuestionBatch, RobotBatch, Tokens, pad_prompts
+from thinkvla.method.config import MethodConfig
+from thinkvla.method.prompts import IGNORE, Prompt, Prompts
+
+FILE = "thinkvla_preprocessor.json"
+Normalization = Literal["min_max", "quantile"]
+_BOUNDS = {"min_max": ("min", "max"), "quantile": ("q01", "q99")}
+
+
+@dataclass(frozen=True)
+class ActionNormalizer:
+    """Maps actions to [−1, 1] per dimension and back.
+
+    Attributes:
+        mode: bounds from the smallest and largest value, or from the 1 % and 99 % quantiles.
+        low: lower bound per dimension.
+        high: upper bound per dimension.
+        raw: dimensions left as they are (the gripper).
+    """
+
+    mode: Normalization
+    low: tuple[float, ...]
+    high: tuple[float, ...]
+    raw: tuple[int, ...] = (6,)
+
+    @staticmethod
+    def from_statistics(
+        statistics: Mapping[str, Any], mode: Normalization, raw: tuple[int, ...] = (6,)
+    ) -> ActionNormalizer:
+        """From a data set's statistics; raises ValueError if the bounds of ``mode`` are not among them."""
+        action = statistics.get("action", {})
+        for key in _BOUNDS[mode]:
+            if key not in action:
+                raise ValueError(
+                    f"statistics['action'] has no '{key}', which normalization '{mode}' needs (it has "
+                    f"{sorted(action)}); recompute the data set's statistics"
+                )
+        low, high = (tuple(float(v) for v in action[key]) for key in _BOUNDS[mode])
+        return ActionNormalizer(mode, low, high, raw)
+
+    def normalize(self, actions: NDArray[np.float32]) -> NDArray[np.float32]:
+        """(..., A) robot actions → (..., A) in [−1, 1]; a dimension that never moves becomes 0."""
+        low, span, raw = self._arrays()
+        scaled = np.where(span > 0, 2 * (actions - low) / np.where(span > 0, span, 1) - 1, 0)
+        return np.where(raw, actions, np.clip(scaled, -1, 1)).astype(np.float32)
+
+    def denormalize(self, actions: NDArray[np.float32]) -> NDArray[np.float32]:
+        """(..., A) network outputs, clipped to [−1, 1] → (..., A) robot actions."""
+        low, span, raw = self._arrays()
+        clipped = np.clip(actions, -1, 1)
+        return np.where(raw, clipped, low + (clipped + 1) / 2 * span).astype(np.float32)
+
+    def _arrays(self) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.bool_]]:
+        low, high = np.asarray(self.low), np.asarray(self.high)
+        raw = np.isin(np.arange(len(low)), self.raw)
+        return low, high - low, raw
+
+
+@dataclass(frozen=True)
+class RobotSample:
+    """One training sample of a demonstration.
+
+    Attributes:
+        observation: images and instruction.
+        actions: (C, A) robot actions.
+        valid: (C,) False past the end of the episode.
+        geometry: (V, h, w, G) features of the geometry teacher, or None.
+    """
+
+    observation: Observation
+    actions: NDArray[np.float32]
+    valid: NDArray[np.bool_]
+    geometry: NDArray[Any] | None
+
+
+@dataclass(frozen=True)
+class QuestionSample:
+    """One question with its answer; ``spatial`` answers begin with the reasoning anchor."""
+
+    image: Image | None
+    question: str
+    answer: str
+    spatial: bool
+
+
+class Preprocessor:
+    """Observations and questions in, tensors out; normalized actions in, action chunks out.
+
+    Args:
+        embodiment: what the robot shows and accepts; every observation is checked against it.
+        method: the method's configuration, which decides the prompts.
+        normalizer: of actions.
+        tokenizer: of the backbone, with the method's new tokens.
+        image_processor: of the backbone.
+        prompts: the three prompts over that tokenizer.
+    """
+
+    def __init__(
+        self,
+        embodiment: Embodiment,
+        method: MethodConfig,
+        normalizer: ActionNormalizer,
+        tokenizer: Any,
+        image_processor: Any,
+        action_text: str,
+        reasoning_text: str,
+    ) -> None:
+        self.embodiment = embodiment
+        self.normalizer = normalizer
+        self.tokenizer = tokenizer
+        self.image_processor = image_processor
+        self.action_text = action_text
+        self.reasoning_text = reasoning_text
+        self.prompts = Prompts(tokenizer, method, action_text, reasoning_text)
+
+    def robot_batch(self, samples: Sequence[RobotSample]) -> RobotBatch:
+        """Co-training prompts, normalized actions and geometry targets of B samples."""
+        views = len(self.embodiment.cameras)
+        pixels, grids, sizes = self._images([s.observation for s in samples])
+        prompts = [
+            self.prompts.co_training(s.observation.instruction, sizes[i * views : (i + 1) * views])
+            for i, s in enumerate(samples)
+        ]
+        actions = np.stack([self.normalizer.normalize(s.actions) for s in samples])
+        geometry = [s.geometry for s in samples if s.geometry is not None]
+        return RobotBatch(
+            pad_prompts(prompts, pixels, grids),
+            torch.from_numpy(actions),
+            torch.from_numpy(np.stack([s.valid for s in samples])),
+            torch.from_numpy(np.stack(geometry)) if geometry else None,
+        )
+
+    def question_batch(self, samples: Sequence[QuestionSample]) -> QuestionBatch:
+        """Question and answer prompts of B rows, with labels on the assistant spans."""
+        images = [s.image for s in samples if s.image is not None]
+        pixels, grids, sizes = self._pixels(images)
+        remaining = iter(sizes)
+        prompts = [
+            self.prompts.question(
+                s.question, s.answer, [next(remaining)] if s.image is not None else [], spatial=s.spatial
+            )
+            for s in samples
+        ]
+        tokens = pad_prompts(prompts, pixels, grids)
+        labels = torch.full_like(tokens.ids_BL, IGNORE)
+        for row, prompt in enumerate(prompts):
+            labels[row, : len(prompt.ids)] = torch.tensor(prompt.labels)
+        return QuestionBatch(tokens, labels)
+
+    def act_tokens(self, observations: Sequence[Observation]) -> Tokens:
+        """Action prompts of B observations: what a deployed policy sees."""
+        views = len(self.embodiment.cameras)
+        pixels, grids, sizes = self._images(observations)
+        prompts: list[Prompt] = [
+            self.prompts.action(o.instruction, sizes[i * views : (i + 1) * views])
+            for i, o in enumerate(observations)
+        ]
+        return pad_prompts(prompts, pixels, grids)
+
+    def action_chunks(self, normalized_BCA: Tensor) -> list[ActionChunk]:
+        """Network outputs → robot actions, one checked chunk per observation."""
+        actions = self.normalizer.denormalize(normalized_BCA.float().cpu().numpy())
+        low, high = (np.asarray(b, np.float32) for b in (self.embodiment.action_low, self.embodiment.action_high))
+        chunks = [ActionChunk(np.clip(chunk, low, high)) for chunk in actions]
+        for chunk in chunks:
+            chunk.check(self.embodiment)
+        return chunks
+
+    def save(self, folder: Path) -> None:
+        """Write tokenizer, image processor and our own part into a checkpoint folder."""
+        self.tokenizer.save_pretrained(folder)
+        self.image_processor.save_pretrained(folder)
+        own = {
+            "embodiment": self.embodiment.to_dict(),
+            "normalization": {
+                "mode": self.normalizer.mode,
+                "low": self.normalizer.low,
+                "high": self.normalizer.high,
+                "raw": self.normalizer.raw,
+            },
+            "action_text": self.action_text,
+            "reasoning_text": self.reasoning_text,
+        }
+        (folder / FILE).write_text(json.dumps(own, indent=2) + "\n", encoding="utf-8")
+
+    @staticmethod
+    def load(folder: Path, method: MethodConfig) -> Preprocessor:
+        """Read what :meth:`save` wrote; raises ValueError if our own part is missing."""
+        from transformers import AutoTokenizer
+        from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
+
+        path = folder / FILE
+        if not path.is_file():
+            raise ValueError(
+                f"{path} is missing: the checkpoint has no embodiment and normalization statistics; "
+                "copy the whole folder"
+            )
+        own = json.loads(path.read_text(encoding="utf-8"))
+        bounds = own["normalization"]
+        return Preprocessor(
+            Embodiment.from_dict(own["embodiment"]),
+            method,
+            ActionNormalizer(bounds["mode"], tuple(bounds["low"]), tuple(bounds["high"]), tuple(bounds["raw"])),
+            AutoTokenizer.from_pretrained(folder),
+            Qwen2VLImageProcessorPil.from_pretrained(folder),
+            own["action_text"],
+            own["reasoning_text"],
+        )
+
+    def _images(self, observations: Sequence[Observation]) -> tuple[Tensor | None, Tensor | None, list[int]]:
+        for observation in observations:
+            observation.check(self.embodiment)
+        return self._pixels([o.images[camera] for o in observations for camera in self.embodiment.cameras])
+
+    def _pixels(self, images: Sequence[Image]) -> tuple[Tensor | None, Tensor | None, list[int]]:
+        """Patches of all images, their grids, and the language tokens of each."""
+        if not images:
+            return None, None, []
+        output = self.image_processor(images=list(images), return_tensors="pt")
+        grids: Tensor = output["image_grid_thw"]
+        sizes: list[int] = (grids.prod(dim=1) // self.image_processor.merge_size**2).tolist()
+        return output["pixel_values"], grids, sizes

@@ -1,0 +1,1 @@
+"""3D foundation models behind one protocol: geometry targets for training, never needed at deployment."""

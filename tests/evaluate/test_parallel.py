@@ -1,0 +1,58 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from stub_benchmark import MAX_STEPS, ROBOT, StubPolicy
+
+from thinkvla.contract import ContractError
+from thinkvla.evaluate.parallel import run_parallel
+from thinkvla.evaluate.server import PolicyServer
+
+
+def run(output: Path, policy: StubPolicy | None = None, **params: Any) -> list[dict[str, Any]]:
+    server = PolicyServer(policy or StubPolicy(), execute=2, batch=2)
+    entry = {"benchmark": "stub_benchmark:StubBenchmark", "episodes_per_task": 2, "params": params}
+    return run_parallel(server, entry, output=output / "run", workers=2, episodes=4)
+
+
+def test_two_simulators_end_to_end(tmp_path: Path) -> None:
+    policy = StubPolicy()
+    records = run(tmp_path, policy)
+    outcomes = sorted((r["task"], r["episode_id"], r["metrics"]["success"], r["steps"]) for r in records)
+    assert outcomes == [
+        ("far", 0, False, MAX_STEPS),
+        ("far", 1, False, MAX_STEPS),
+        ("near", 0, True, 2),
+        ("near", 1, True, 2),
+    ]
+    assert sum(policy.batches) == 2 * (MAX_STEPS // 2) + 2 * 1
+    assert all(row["action"][0] == 0.5 for record in records for row in record["rows"])
+    assert all(len(record["rows"]) == record["steps"] for record in records)
+
+
+def test_crashed_episode_is_an_error(tmp_path: Path) -> None:
+    records = run(tmp_path, crash="far")
+    crashed = [r for r in records if r.get("failure_reason")]
+    assert {r["task"] for r in crashed} == {"far"}
+    assert all("the stub simulator broke" in r["failure_detail"] for r in crashed)
+    assert [r["metrics"]["success"] for r in records if r["task"] == "near"] == [True, True]
+
+
+def test_dead_simulator_leaves_its_episode_out(tmp_path: Path) -> None:
+    assert {r["task"] for r in run(tmp_path, die="far")} <= {"near"}
+
+
+def test_unusable_simulator_is_one_clear_error(tmp_path: Path) -> None:
+    with pytest.raises(RuntimeError, match=r"no episode could be started: .* \(see .*worker-0.log\)"):
+        run(tmp_path, die="*")
+
+
+def test_other_robot_is_refused_before_any_simulator_starts(tmp_path: Path) -> None:
+    policy = StubPolicy()
+    policy.embodiment = replace(ROBOT, control_hz=5.0)
+    with pytest.raises(ContractError, match="disagree"):
+        run(tmp_path, policy)
+    assert not (tmp_path / "run").exists()

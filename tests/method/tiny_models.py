@@ -1,0 +1,82 @@
+"""Small random models and batches for the tests of the method."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+
+from thinkvla.backbones.build import Attention, BackboneConfig, build_backbone
+from thinkvla.contract import Embodiment, Observation
+from thinkvla.method.batch import QuestionBatch, RobotBatch
+from thinkvla.method.config import MethodConfig
+from thinkvla.method.policy import ThinkVLA
+from thinkvla.method.prompts import ACTION_PROMPT, REASONING_PROMPT, new_tokens
+from thinkvla.preprocessor import ActionNormalizer, Preprocessor, QuestionSample, RobotSample
+
+SMALL = MethodConfig(vision_block=2, geometry_dim=24, branch_dropout=0.0)
+EMBODIMENT = Embodiment(
+    name="test_arm",
+    cameras=("front", "wrist"),
+    image_size=(96, 96),
+    control_hz=10.0,
+    action_names=("x", "y", "z", "rx", "ry", "rz", "gripper"),
+    action_units=("0.05 m",) * 3 + ("0.5 rad",) * 3 + ("open −1, close 1",),
+    action_low=(-1.0,) * 7,
+    action_high=(1.0,) * 7,
+)
+INSTRUCTIONS = ["put the red cube on the plate", "lift it", "push the small green ball to the left of the bowl"]
+
+
+def build(config: MethodConfig = SMALL, attention: Attention = "sdpa", seed: int = 0) -> tuple[ThinkVLA, Preprocessor]:
+    torch.manual_seed(seed)
+    parts = build_backbone(BackboneConfig("tiny", attention), new_tokens(config))
+    normalizer = ActionNormalizer("min_max", (-1.0,) * 7, (1.0,) * 7)
+    preprocessor = Preprocessor(
+        EMBODIMENT, config, normalizer, parts.tokenizer, parts.image_processor, ACTION_PROMPT, REASONING_PROMPT
+    )
+    prompts = preprocessor.prompts
+    policy = ThinkVLA(parts.backbone, config, tuple(prompts.anchor), tuple(prompts.queries))
+    return policy, preprocessor
+
+
+def observation(instruction: str, seed: int = 0) -> Observation:
+    rng = np.random.default_rng(seed)
+    images = {name: rng.integers(0, 256, (96, 96, 3), dtype=np.uint8) for name in EMBODIMENT.cameras}
+    return Observation(images, instruction)
+
+
+def robot_batch(preprocessor: Preprocessor, config: MethodConfig = SMALL, size: int = 3) -> RobotBatch:
+    """Instructions of different lengths, so that there is padding; the last chunk ends early."""
+    rng = np.random.default_rng(7)
+    samples = []
+    for i in range(size):
+        valid = np.arange(config.chunk) < (config.chunk if i < size - 1 else config.chunk // 2)
+        geometry = rng.normal(size=(2, 6, 6, config.geometry_dim)).astype(np.float32)
+        samples.append(
+            RobotSample(
+                observation(INSTRUCTIONS[i % 3], seed=i),
+                rng.uniform(-1, 1, (config.chunk, 7)).astype(np.float32),
+                valid,
+                geometry if config.geometry_adapter else None,
+            )
+        )
+    return preprocessor.robot_batch(samples)
+
+
+def question_batch(preprocessor: Preprocessor) -> QuestionBatch:
+    rng = np.random.default_rng(11)
+    image: Any = rng.integers(0, 256, (96, 96, 3), dtype=np.uint8)
+    return preprocessor.question_batch(
+        [
+            QuestionSample(image, "Which is closer?", "The cube is at (0.1, 0.2). Therefore, the final answer is A.", True),
+            QuestionSample(image, "What colour is the ball?", "red", False),
+            QuestionSample(None, "Say yes.", "yes", False),
+        ]
+    )
+
+
+def with_switches(**switches: Any) -> MethodConfig:
+    return replace(SMALL, **switches)
