@@ -45,17 +45,16 @@ class ActionNormalizer:
 
     @staticmethod
     def from_statistics(
-        statistics: Mapping[str, Any], mode: Normalization, raw: tuple[int, ...] = (6,)
+        statistics: Mapping[str, NDArray[np.float64]], mode: Normalization, raw: tuple[int, ...] = (6,)
     ) -> ActionNormalizer:
-        """From a data set's statistics; raises ValueError if the bounds of ``mode`` are not among them."""
-        action = statistics.get("action", {})
+        """From a data set's action statistics; raises ValueError if the bounds of ``mode`` are not among them."""
         for key in _BOUNDS[mode]:
-            if key not in action:
+            if key not in statistics:
                 raise ValueError(
-                    f"statistics['action'] has no '{key}', which normalization '{mode}' needs (it has "
-                    f"{sorted(action)}); recompute the data set's statistics"
+                    f"the action statistics have no '{key}', which normalization '{mode}' needs (they have "
+                    f"{sorted(statistics)}); recompute the data set's statistics"
                 )
-        low, high = (tuple(float(v) for v in action[key]) for key in _BOUNDS[mode])
+        low, high = (tuple(float(v) for v in statistics[key]) for key in _BOUNDS[mode])
         return ActionNormalizer(mode, low, high, raw)
 
     def normalize(self, actions: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -172,8 +171,7 @@ class Preprocessor:
         views = len(self.embodiment.cameras)
         pixels, grids, sizes = self._images(observations)
         prompts: list[Prompt] = [
-            self.prompts.action(o.instruction, sizes[i * views : (i + 1) * views])
-            for i, o in enumerate(observations)
+            self.prompts.action(o.instruction, sizes[i * views : (i + 1) * views]) for i, o in enumerate(observations)
         ]
         return pad_prompts(prompts, pixels, grids)
 

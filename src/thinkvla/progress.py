@@ -28,7 +28,7 @@ class _Rate(ProgressColumn):
 
 
 def progress(unit: str) -> Progress:
-    """A display on standard error with counts, rate in ``unit`` per second and time left; use it as a context manager."""
+    """A display on standard error with counts, rate and time left; use it as a context manager."""
     return Progress(
         TextColumn("{task.description}"),
         BarColumn(),

@@ -116,9 +116,18 @@ def test_observations_of_many_simulators_share_a_batch() -> None:
 @pytest.mark.parametrize(
     ("broken", "words"),
     [
-        (replace(observation(), images={"front": np.zeros((4, 6, 3), np.uint8)}), "camera 'wrist' is missing"),
-        (replace(observation(), images=dict.fromkeys(("front", "wrist"), np.zeros((4, 6, 3), np.float32))), "uint8"),
-        (replace(observation(), images=dict.fromkeys(("front", "wrist"), np.zeros((5, 6, 3), np.uint8))), "shape"),
+        (
+            replace(observation(), images={"front": np.zeros((4, 6, 3), np.uint8)}),
+            "camera 'wrist' is missing",
+        ),
+        (
+            replace(observation(), images=dict.fromkeys(("front", "wrist"), np.zeros((4, 6, 3), np.float32))),
+            "uint8",
+        ),
+        (
+            replace(observation(), images=dict.fromkeys(("front", "wrist"), np.zeros((5, 6, 3), np.uint8))),
+            "shape",
+        ),
         (replace(observation(), instruction=" "), "instruction is empty"),
     ],
 )

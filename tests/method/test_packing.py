@@ -13,7 +13,7 @@ from torch import Tensor
 from thinkvla.backbones.build import Attention
 from thinkvla.method import policy as policy_module
 from thinkvla.method.batch import RobotBatch
-from thinkvla.method.objective import robot_terms
+from thinkvla.method.objective import counts, robot_sums
 from thinkvla.method.packing import block_mask, last_token, restart_positions
 from thinkvla.method.policy import RobotOutput, ThinkVLA
 from thinkvla.method.prompts import PAD, PREFIX, STUDENT, TEACHER
@@ -23,8 +23,8 @@ BOUND = 1e-5
 
 def gradients(policy: ThinkVLA, batch: RobotBatch, output: RobotOutput) -> dict[str, Tensor]:
     policy.zero_grad()
-    terms = robot_terms(output, batch)
-    torch.stack([term.total / term.count for term in terms.values()]).sum().backward()
+    number = counts(batch, None)
+    torch.stack([total / number[term] for term, total in robot_sums(output, batch).items()]).sum().backward()
     return {name: p.grad.clone() for name, p in policy.named_parameters() if p.grad is not None}
 
 

@@ -27,7 +27,11 @@ EMBODIMENT = Embodiment(
     action_low=(-1.0,) * 7,
     action_high=(1.0,) * 7,
 )
-INSTRUCTIONS = ["put the red cube on the plate", "lift it", "push the small green ball to the left of the bowl"]
+INSTRUCTIONS = [
+    "put the red cube on the plate",
+    "lift it",
+    "push the small green ball to the left of the bowl",
+]
 
 
 def build(config: MethodConfig = SMALL, attention: Attention = "sdpa", seed: int = 0) -> tuple[ThinkVLA, Preprocessor]:
@@ -35,7 +39,13 @@ def build(config: MethodConfig = SMALL, attention: Attention = "sdpa", seed: int
     parts = build_backbone(BackboneConfig("tiny", attention), new_tokens(config))
     normalizer = ActionNormalizer("min_max", (-1.0,) * 7, (1.0,) * 7)
     preprocessor = Preprocessor(
-        EMBODIMENT, config, normalizer, parts.tokenizer, parts.image_processor, ACTION_PROMPT, REASONING_PROMPT
+        EMBODIMENT,
+        config,
+        normalizer,
+        parts.tokenizer,
+        parts.image_processor,
+        ACTION_PROMPT,
+        REASONING_PROMPT,
     )
     prompts = preprocessor.prompts
     policy = ThinkVLA(parts.backbone, config, tuple(prompts.anchor), tuple(prompts.queries))
@@ -71,7 +81,12 @@ def question_batch(preprocessor: Preprocessor) -> QuestionBatch:
     image: Any = rng.integers(0, 256, (96, 96, 3), dtype=np.uint8)
     return preprocessor.question_batch(
         [
-            QuestionSample(image, "Which is closer?", "The cube is at (0.1, 0.2). Therefore, the final answer is A.", True),
+            QuestionSample(
+                image,
+                "Which is closer?",
+                "The cube is at (0.1, 0.2). Therefore, the final answer is A.",
+                True,
+            ),
             QuestionSample(image, "What colour is the ball?", "red", False),
             QuestionSample(None, "Say yes.", "yes", False),
         ]

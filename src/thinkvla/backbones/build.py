@@ -56,9 +56,7 @@ def build_backbone(config: BackboneConfig, new_tokens: Sequence[str]) -> Backbon
             raise ValueError(f"backbone '{config.name}' is a {family}; expected {FAMILY} or the name 'tiny'")
         tokenizer = AutoTokenizer.from_pretrained(config.name)
         processor = Qwen2VLImageProcessorPil.from_pretrained(config.name)
-        model = Qwen3VLForConditionalGeneration.from_pretrained(
-            config.name, attn_implementation=config.attention
-        )
+        model = Qwen3VLForConditionalGeneration.from_pretrained(config.name, attn_implementation=config.attention)
     add_tokens(model, tokenizer, new_tokens)
     return BackboneParts(Qwen3VL(model), tokenizer, processor)
 
@@ -71,9 +69,7 @@ def restore_backbone(config: dict[str, Any], attention: Attention = "sdpa") -> Q
 def add_tokens(model: Qwen3VLForConditionalGeneration, tokenizer: Any, new_tokens: Sequence[str]) -> None:
     """Add special tokens; their embeddings start at the mean of the tokenizer's old ones."""
     old = len(tokenizer)
-    tokenizer.add_special_tokens(
-        {"additional_special_tokens": list(new_tokens)}, replace_extra_special_tokens=False
-    )
+    tokenizer.add_special_tokens({"additional_special_tokens": list(new_tokens)}, replace_extra_special_tokens=False)
     if len(tokenizer) > model.config.text_config.vocab_size:  # published models have spare rows
         model.resize_token_embeddings(len(tokenizer), mean_resizing=False)
     with torch.no_grad():

@@ -32,6 +32,7 @@ class Qwen3VL(nn.Module):
     def positions(self, ids_BL: Tensor, real_BL: Tensor, grids_N3: Tensor | None) -> Tensor:
         """Rotary positions (3, B, L): one step per text token, a grid per image."""
         kinds_BL = (ids_BL == self.model.config.image_token_id).int()
+        positions: Tensor
         positions, _ = self.model.model.get_rope_index(
             ids_BL, mm_token_type_ids=kinds_BL, image_grid_thw=grids_N3, attention_mask=real_BL.long()
         )
@@ -69,7 +70,10 @@ class Qwen3VL(nn.Module):
     @torch.no_grad()
     def generate(self, tokens: Tokens, limit: int, end_id: int) -> list[list[int]]:
         """Greedy answers to one prompt each (no padding): new token ids up to ``end_id`` or ``limit`` tokens."""
-        inputs: dict[str, Any] = {"input_ids": tokens.ids_BL, "attention_mask": torch.ones_like(tokens.ids_BL)}
+        inputs: dict[str, Any] = {
+            "input_ids": tokens.ids_BL,
+            "attention_mask": torch.ones_like(tokens.ids_BL),
+        }
         if tokens.pixels is not None:
             inputs |= {
                 "pixel_values": tokens.pixels,

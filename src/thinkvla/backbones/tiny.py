@@ -40,7 +40,9 @@ def train_tokenizer(texts: Iterable[str], size: int, folder: Path) -> Qwen2Token
     """Train a byte-level BPE of ``size`` tokens on ``texts``; digits stay single, as in Qwen's."""
     trainer = ByteLevelBPETokenizer()
     digits = pre_tokenizers.Digits(individual_digits=True)
-    trainer._tokenizer.pre_tokenizer = pre_tokenizers.Sequence([digits, pre_tokenizers.ByteLevel(add_prefix_space=False)])
+    trainer._tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+        [digits, pre_tokenizers.ByteLevel(add_prefix_space=False)]
+    )
     trainer.train_from_iterator(texts, vocab_size=size, min_frequency=2, show_progress=False)
     folder.mkdir(parents=True, exist_ok=True)
     trainer.save_model(str(folder))

@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import shutil
 import uuid
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from thinkvla.contract import Embodiment
+from thinkvla.contract import Embodiment, Image
 from thinkvla.data.lerobot_layout import EpisodeRecord
 from thinkvla.data.video import decode_video
 from thinkvla.progress import progress
@@ -24,7 +24,7 @@ from thinkvla.progress import progress
 def open_frames(
     path: Path, root: Path, embodiment: Embodiment, episodes: Sequence[EpisodeRecord]
 ) -> NDArray[np.uint8]:
-    """Memory-mapped (N, V, H, W, 3) uint8 RGB frames of the data set ``root``, decoded into ``path`` if it is not there.
+    """Memory-map all (N, V, H, W, 3) uint8 RGB frames of the data set ``root``, once decoded into ``path``.
 
     Raises:
         ValueError: the disk is too full, a video is missing or broken, or it has too few frames.
@@ -46,7 +46,8 @@ def _build(
     needed, free = int(np.prod(shape)), shutil.disk_usage(path.parent).free
     if needed > free:
         raise ValueError(
-            f"{path}: decoded frames need {needed / 1e9:.1f} GB and {free / 1e9:.1f} GB are free; choose another cache folder"
+            f"{path}: decoded frames need {needed / 1e9:.1f} GB and {free / 1e9:.1f} GB are free; "
+            "choose another cache folder"
         )
     partial = path.with_name(f"{path.name}.{uuid.uuid4().hex[:8]}.partial")
     try:
@@ -55,8 +56,10 @@ def _build(
             task = display.add_task("decoding frames", total=shape[0] * shape[1])
             for view, camera in enumerate(embodiment.cameras):
                 for video, members in by_video(episodes, camera).items():
-                    decode_into(frames[:, view], root / video, members, camera, int(embodiment.control_hz))
-                    display.advance(task, sum(member.length for member in members))
+                    fps = int(embodiment.control_hz)
+                    for row, image in decode_episodes(root / video, members, camera, fps, shape[2:]):
+                        frames[row, view] = image
+                        display.advance(task)
         frames.flush()
         del frames
         partial.replace(path)
@@ -72,10 +75,10 @@ def by_video(episodes: Sequence[EpisodeRecord], camera: str) -> dict[str, list[E
     return groups
 
 
-def decode_into(
-    frames: NDArray[np.uint8], video: Path, episodes: Sequence[EpisodeRecord], camera: str, fps: int
-) -> None:
-    """Decode one ``video`` into the rows of ``frames`` (N, H, W, 3) that its ``episodes`` have in the data set.
+def decode_episodes(
+    video: Path, episodes: Sequence[EpisodeRecord], camera: str, fps: int, shape: tuple[int, ...]
+) -> Iterator[tuple[int, Image]]:
+    """Decode one ``video``: yield each frame of its ``episodes`` with its index in the data set.
 
     Raises:
         ValueError: the video is missing, broken, of another size, or does not hold all frames of an episode.
@@ -85,13 +88,15 @@ def decode_into(
         row = row_of.pop(number, None)
         if row is None:
             continue
-        if image.shape != frames.shape[1:]:
-            raise ValueError(f"{video}: frames are {image.shape}, the embodiment says {frames.shape[1:]}")
-        frames[row] = image
+        if image.shape != shape:
+            raise ValueError(
+                f"{video}: frames are {image.shape}, the embodiment says {shape}; encode it again"
+            )
+        yield row, image
     if row_of:
         missing = min(row_of)
         episode = next(e for e in episodes if e.start <= row_of[missing] < e.start + e.length)
         raise ValueError(
-            f"{video}: {len(row_of)} frames are missing, from frame {missing} on (episode {episode.index}); the video is "
-            "shorter than its table. Restore it or generate the data set again"
+            f"{video}: {len(row_of)} frames are missing, from frame {missing} on (episode {episode.index}); "
+            "the video is shorter than its table. Restore it or generate the data set again"
         )

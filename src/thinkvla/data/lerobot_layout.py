@@ -1,4 +1,4 @@
-"""Where everything stands in a LeRobot v3.0 data set, and reading its metadata with one clear error per fault.
+"""Where everything stands in a LeRobot v3.0 data set, and reading its metadata with clear errors.
 
 Beyond the format, a data set of ours holds ``meta/embodiment.json`` (what its actions mean),
 ``meta/statistics_source.json`` (what its statistics were computed from) and, for simulated data,
@@ -59,7 +59,7 @@ def video_key(camera: str) -> str:
 
 
 def read_json(root: Path, name: str, repair: str) -> dict[str, Any]:
-    """One JSON object below ``root``; a missing or broken file raises ValueError with ``repair`` as what to do."""
+    """One JSON object below ``root``; raises ValueError, with ``repair`` as what to do, if there is none."""
     path = root / name
     if not path.is_file():
         raise ValueError(f"{path} is missing; {repair}")
@@ -78,8 +78,8 @@ def read_info(root: Path) -> dict[str, Any]:
     version = info.get("codebase_version")
     if version != VERSION:
         raise ValueError(
-            f"{root / INFO}: codebase_version is {version!r}, this reader knows {VERSION!r}; convert the data set "
-            "with LeRobot's convert_dataset_v21_to_v30"
+            f"{root / INFO}: codebase_version is {version!r}, this reader knows {VERSION!r}; "
+            "convert the data set with LeRobot's convert_dataset_v21_to_v30"
         )
     for key in ("fps", "features", "data_path", "video_path", "total_frames", "total_episodes"):
         if key not in info:
@@ -88,8 +88,8 @@ def read_info(root: Path) -> dict[str, Any]:
 
 
 def read_embodiment(root: Path, info: Mapping[str, Any]) -> Embodiment:
-    """``meta/embodiment.json``, checked against the cameras, image sizes, action size and rate of ``info``."""
-    repair = "write the robot's thinkvla.contract.Embodiment there (its to_dict form), so that actions have a meaning"
+    """``meta/embodiment.json``, checked against the cameras, image size, action size and rate of ``info``."""
+    repair = "write the robot's thinkvla.contract.Embodiment there (its to_dict form)"
     embodiment = Embodiment.from_dict(read_json(root, EMBODIMENT, repair))
     features = info["features"]
     for camera in embodiment.cameras:
@@ -106,12 +106,13 @@ def read_embodiment(root: Path, info: Mapping[str, Any]) -> Embodiment:
             )
     if list(features.get("action", {}).get("shape", [])) != [embodiment.action_dim]:
         raise ValueError(
-            f"{root / INFO}: feature 'action' is {features.get('action')}, the embodiment has {embodiment.action_dim} "
-            "dimensions; correct one of them"
+            f"{root / INFO}: feature 'action' is {features.get('action')}, the embodiment has "
+            f"{embodiment.action_dim} dimensions; correct one of them"
         )
     if info["fps"] != embodiment.control_hz:
         raise ValueError(
-            f"{root / INFO}: fps is {info['fps']}, the embodiment's control_hz is {embodiment.control_hz}; correct one"
+            f"{root / INFO}: fps is {info['fps']}, the embodiment's control_hz is {embodiment.control_hz}; "
+            "correct one of them"
         )
     return embodiment
 
@@ -161,15 +162,15 @@ def read_episodes(root: Path, info: Mapping[str, Any], cameras: tuple[str, ...])
         if row["episode_index"] != number or row["dataset_from_index"] != start:
             raise ValueError(
                 f"{root / 'meta/episodes'}: row {number} is episode {row['episode_index']} from frame "
-                f"{row['dataset_from_index']}, expected episode {number} from frame {start}; episodes must not have gaps"
+                f"{row['dataset_from_index']}, expected episode {number} from frame {start} (a gap?)"
             )
         videos = {camera: _span(row, video_key(camera), info) for camera in cameras}
         records.append(EpisodeRecord(number, start, int(row["length"]), videos))
         start += int(row["length"])
     if (len(records), start) != (info["total_episodes"], info["total_frames"]):
         raise ValueError(
-            f"{root / INFO}: says {info['total_episodes']} episodes and {info['total_frames']} frames, meta/episodes has "
-            f"{len(records)} and {start}; one of them is incomplete"
+            f"{root / INFO}: says {info['total_episodes']} episodes and {info['total_frames']} frames, "
+            f"meta/episodes has {len(records)} and {start}; one of them is incomplete"
         )
     return tuple(records)
 

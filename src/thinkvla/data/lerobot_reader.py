@@ -14,7 +14,7 @@ from thinkvla.data.frame_cache import open_frames
 from thinkvla.data.lerobot_layout import EpisodeRecord
 from thinkvla.data.statistics import FeatureStatistics, check_fresh
 
-COLUMNS = ["action", "index", "episode_index", "frame_index", "task_index"]
+COLUMNS = ["action", "index", "episode_index", "frame_index", "task_index", "timestamp"]
 
 
 class EpisodeDataset:
@@ -33,7 +33,7 @@ class EpisodeDataset:
     """
 
     def __init__(self, path: Path, cache: Path | None = None) -> None:
-        """Open the data set ``path``; decoded frames go to ``cache`` (default: ``.cache`` inside the data set).
+        """Open the data set ``path``; decoded frames go to ``cache`` (default: ``.cache`` in the data set).
 
         Nothing is decoded before the first frame is asked for.
 

@@ -325,7 +325,7 @@ def chunk(number: int) -> dict[str, int]:
 
 
 def tasks_table(tasks: list[str]) -> pa.Table:
-    """The task table as pandas would write it with the task text as its index, which LeRobot looks tasks up by."""
+    """The task table as pandas writes it with the text as index, by which LeRobot looks tasks up."""
     table = pa.table({"task_index": pa.array(range(len(tasks)), pa.int64()), "task": tasks})
     column = {"metadata": None}
     pandas = {

@@ -68,7 +68,9 @@ class QARow:
 
 
 @dataclass(frozen=True)
-class _Entry:
+class Entry:
+    """One question whose image is not read yet."""
+
     image: Path | None
     question: str
     answer: str
@@ -86,12 +88,8 @@ class QADataset:
         """
         self.path = path
         self.spatial = (path / SPATIAL_ROWS).is_file()
-        if self.spatial:
-            self._entries = _spatial_entries(path / SPATIAL_ROWS)
-        else:
-            self._entries = _general_entries(path / GENERAL_ROWS if path.is_dir() else path)
-        if not self._entries:
-            raise ValueError(f"{path}: holds no questions")
+        file, rows = read_rows(path)
+        self._entries = [entry for n, row in enumerate(rows) for entry in parse_row(row, file, n)]
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -120,7 +118,7 @@ class QAWriter:
         self._images = 0
 
     def add_spatial(self, image: Image, rows: Sequence[Mapping[str, Any]]) -> None:
-        """Add questions about one (H, W, 3) uint8 RGB image; each row has the spatial columns but the image's."""
+        """Add questions about one (H, W, 3) uint8 RGB image; rows have all spatial columns but its name."""
         name = self._save(image)
         fields = [field for field in SPATIAL_SCHEMA.names if field != "image_filename"]
         self._spatial += [{f: _plain(row[f]) for f in fields} | {"image_filename": name} for row in rows]
@@ -196,20 +194,45 @@ def _plain(value: Any) -> Any:
     return [_plain(item) for item in value] if isinstance(value, (list, tuple)) else value
 
 
-def _spatial_entries(path: Path) -> list[_Entry]:
+def read_rows(path: Path) -> tuple[Path, list[Any]]:
+    """The file that holds the questions of ``path``, and its rows as they stand there.
+
+    Raises:
+        ValueError: there is no such file, it cannot be read, lacks a column, or is empty.
+    """
+    candidates = [path / SPATIAL_ROWS, path / GENERAL_ROWS] if path.is_dir() else [path]
+    file = next((candidate for candidate in candidates if candidate.is_file()), None)
+    if file is None:
+        raise ValueError(
+            f"{path}: no questions there; expected {SPATIAL_ROWS}, {GENERAL_ROWS} or a LLaVA .json(l)"
+        )
     try:
-        table = pq.read_table(path)
-    except (OSError, pa.ArrowException) as error:
-        raise ValueError(f"{path} cannot be read ({error}); restore it or generate it again") from error
-    missing = sorted(set(SPATIAL_SCHEMA.names) - set(table.column_names))
-    if missing:
-        raise ValueError(f"{path}: columns {missing} are missing; a spatial set has {SPATIAL_SCHEMA.names}")
-    rows = table.select(SPATIAL_SCHEMA.names).to_pylist()
-    return [_spatial_entry(row, path, number) for number, row in enumerate(rows)]
+        if file.suffix == ".parquet":
+            table = pq.read_table(file)
+            missing = sorted(set(SPATIAL_SCHEMA.names) - set(table.column_names))
+            if missing:
+                raise ValueError(f"columns {missing} are missing, a spatial set has {SPATIAL_SCHEMA.names}")
+            rows = table.to_pylist()
+        elif file.suffix == ".jsonl":
+            rows = [json.loads(line) for line in file.read_text().splitlines() if line.strip()]
+        else:
+            rows = json.loads(file.read_text())
+    except (OSError, ValueError, pa.ArrowException) as error:
+        raise ValueError(f"{file} cannot be read ({error}); restore it or generate it again") from error
+    if not isinstance(rows, list) or not rows:
+        raise ValueError(f"{file}: expected a list of rows, found none")
+    return file, rows
 
 
-def _spatial_entry(row: Mapping[str, Any], path: Path, number: int) -> _Entry:
-    where = f"{path}: row {number}"
+def parse_row(row: Any, file: Path, number: int) -> list[Entry]:
+    """The questions of one row of ``file``; raises ValueError naming the row if it is broken."""
+    where = f"{file}: row {number}"
+    if not isinstance(row, dict):
+        raise ValueError(f"{where}: expected an object, got {type(row).__name__}; remove the row")
+    return [_spatial_entry(row, file, where)] if file.suffix == ".parquet" else _turns(row, file, where)
+
+
+def _spatial_entry(row: Mapping[str, Any], file: Path, where: str) -> Entry:
     options = {letter: row[letter] for letter in LETTERS}
     for field in ("question", "answer_cot", "category", "image_filename"):
         if not row[field]:
@@ -226,30 +249,12 @@ def _spatial_entry(row: Mapping[str, Any], path: Path, number: int) -> _Entry:
     final = re.search(r"final answer is ([A-D])\.?\s*$", row["answer_cot"])
     if final is None or final[1] != answer:
         raise ValueError(f"{where}: answer_cot must end with 'Therefore, the final answer is {answer}.'")
-    image = path.parent / IMAGES / row["image_filename"]
-    return _Entry(image, render_question(row["question"], options), row["answer_cot"], row["category"])
+    image = file.parent / IMAGES / row["image_filename"]
+    return Entry(image, render_question(row["question"], options), row["answer_cot"], row["category"])
 
 
-def _general_entries(path: Path) -> list[_Entry]:
-    if not path.is_file():
-        raise ValueError(
-            f"{path} is missing; expected {SPATIAL_ROWS}, {GENERAL_ROWS} or a LLaVA .json(l) file"
-        )
-    text = path.read_text()
-    try:
-        rows = (
-            [json.loads(line) for line in text.splitlines() if line.strip()]
-            if path.suffix == ".jsonl"
-            else json.loads(text)
-        )
-    except json.JSONDecodeError as error:
-        raise ValueError(f"{path}: not valid JSON ({error})") from error
-    return [entry for number, row in enumerate(rows) for entry in _turns(row, path, number)]
-
-
-def _turns(row: Mapping[str, Any], path: Path, number: int) -> list[_Entry]:
+def _turns(row: Mapping[str, Any], file: Path, where: str) -> list[Entry]:
     """Each human turn with its answer as a row of its own; the image goes with all of them."""
-    where = f"{path}: row {number}"
     images = row.get("image", [])
     images = [images] if isinstance(images, str) else images
     if len(images) > 1:
@@ -260,11 +265,11 @@ def _turns(row: Mapping[str, Any], path: Path, number: int) -> list[_Entry]:
     speakers = [turn.get("from") for turn in turns]
     if not turns or speakers != ["human", "gpt"] * (len(turns) // 2):
         raise ValueError(f"{where}: 'conversations' must take turns human, gpt, …; it has {speakers}")
-    image = path.parent / images[0] if images else None
+    image = file.parent / images[0] if images else None
     entries = []
     for human, gpt in zip(turns[::2], turns[1::2], strict=True):
         question, answer = human["value"].replace("<image>", "").strip(), gpt["value"].strip()
         if not question or not answer:
             raise ValueError(f"{where}: an empty question or answer; remove the row")
-        entries.append(_Entry(image, question, answer, row.get("category", "")))
+        entries.append(Entry(image, question, answer, row.get("category", "")))
     return entries

@@ -1,4 +1,4 @@
-"""Exact statistics of a data set's features, gathered as episodes stream by, and the check that they are not stale.
+"""Exact statistics of a data set's features, gathered as episodes stream by, and whether they are fresh.
 
 Written in LeRobot's form (``min, max, mean, std, count, q01, q10, q50, q90, q99`` per feature; image
 channels as (3, 1, 1) in [0, 1]). LeRobot estimates quantiles from histograms and samples image pixels; here
@@ -83,8 +83,8 @@ class ImageStatistics:
         self._histogram = np.zeros((3, 256), dtype=np.int64)
         self._count = 0
 
-    def add(self, images: NDArray[np.uint8]) -> None:
-        """Take in N more images, (N, H, W, 3)."""
+    def add(self, images: NDArray[Any]) -> None:
+        """Take in N more images, (N, H, W, 3) uint8."""
         for channel in range(3):
             self._histogram[channel] += np.bincount(images[..., channel].ravel(), minlength=256)
         self._count += len(images)
@@ -109,15 +109,15 @@ class ImageStatistics:
 
 
 def source_fingerprint(actions: NDArray[np.float32]) -> str:
-    """Identifies the (N, D) actions that statistics were computed from: same values in the same order, same text."""
+    """Identifies the (N, D) actions that statistics were computed from: same values in the same order."""
     content = np.ascontiguousarray(actions, dtype="<f4").tobytes() + repr(actions.shape).encode()
     return hashlib.blake2b(content, digest_size=16).hexdigest()
 
 
 def check_fresh(recorded: str, actions: NDArray[np.float32], where: str) -> None:
-    """Raise ValueError if statistics whose source was ``recorded`` do not belong to ``actions``; ``where`` names them."""
+    """Raise ValueError unless ``recorded`` is the fingerprint of ``actions``; ``where`` names their file."""
     if recorded != source_fingerprint(actions):
         raise ValueError(
-            f"{where}: the statistics were computed from other actions than the data set now holds; a policy would be "
-            "normalized wrongly. Refresh them (thinkvla.data.refresh.refresh_statistics)."
+            f"{where}: the statistics were computed from other actions than the data set now holds; a policy "
+            "would be normalized wrongly; refresh them with thinkvla.data.refresh.refresh_statistics"
         )

@@ -78,8 +78,20 @@ def run_parallel(
 def _simulator(config: Path, worker: int, workers: int, output: Path) -> Iterator[subprocess.Popen[bytes]]:
     """One running simulator process, ended on the way out."""
     # Each simulator is one thread of work; more threads a process only fight over the cores.
-    environment = {"OMP_NUM_THREADS": "1", **os.environ, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}
-    command = [sys.executable, "-m", "thinkvla.evaluate.simulator", str(config), str(worker), str(workers), EVALUATION]
+    environment = {
+        "OMP_NUM_THREADS": "1",
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join(p for p in sys.path if p),
+    }
+    command = [
+        sys.executable,
+        "-m",
+        "thinkvla.evaluate.simulator",
+        str(config),
+        str(worker),
+        str(workers),
+        EVALUATION,
+    ]
     with (output / f"worker-{worker}.log").open("wb") as log:
         process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, env=environment)
         try:
@@ -115,4 +127,6 @@ def _rows(database: Path, episode: Mapping[str, Any]) -> list[dict[str, Any]]:
     """What the benchmark recorded at each step of one episode, in order."""
     query = "SELECT fields FROM step_rows WHERE sid = ? AND eid = ? ORDER BY step_id"
     with closing(sqlite3.connect(database, timeout=60)) as connection:
-        return [json.loads(fields) for (fields,) in connection.execute(query, (episode["sid"], episode["eid"]))]
+        return [
+            json.loads(fields) for (fields,) in connection.execute(query, (episode["sid"], episode["eid"]))
+        ]

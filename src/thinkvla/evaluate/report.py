@@ -20,6 +20,7 @@ from markupsafe import Markup
 from thinkvla.evaluate.curves import Curve, draw_curves, read_metrics
 from thinkvla.evaluate.results import Episode, EvaluationResult, Rate
 from thinkvla.evaluate.samples import DatasetSamples, data_url, draw_samples
+from thinkvla.tabletop.seeds import seeds
 
 
 @dataclass(frozen=True)
@@ -67,10 +68,10 @@ def write_report(
     output.write_text(html, "utf-8")
 
 
-def seed_ranges(seeds: Iterable[int]) -> str:
+def seed_ranges(numbers: Iterable[int]) -> str:
     """Seeds in words, runs joined: ``1 000 000–1 000 019, 1 000 050``."""
     runs: list[list[int]] = []
-    for seed in sorted(set(seeds)):
+    for seed in sorted(set(numbers)):
         if runs and seed == runs[-1][-1] + 1:
             runs[-1][1:] = [seed]
         else:
@@ -84,7 +85,7 @@ def _section(folder: Path) -> EvaluationSection:
     return EvaluationSection(
         result,
         instructions={episode.task: episode.instruction for episode in result.episodes},
-        seeds=seed_ranges(episode.seed for episode in result.episodes),
+        seeds=f"{_split(result.episodes)} seeds {seed_ranges(episode.seed for episode in result.episodes)}",
         rollouts=[
             Rollout(data_url("video/mp4", file.read_bytes()), episode)
             for episode, file in videos.items()
@@ -92,6 +93,10 @@ def _section(folder: Path) -> EvaluationSection:
         ],
         failed=[episode for episode in result.episodes if episode.error is not None],
     )
+
+
+def _split(episodes: Iterable[Episode]) -> str:
+    return "test" if all(episode.seed in seeds("test") for episode in episodes) else "training"
 
 
 def _curves(training: Path | None) -> list[Curve]:
@@ -113,7 +118,9 @@ def _flat(values: dict[str, Any], prefix: str = "") -> Iterable[tuple[str, Any]]
 
 
 def _template() -> Any:
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    environment = Environment(
+        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
     environment.filters |= {"percent": _percent, "interval": _interval, "plain": _plain, "svg": Markup}
     return environment.from_string(files("thinkvla.evaluate").joinpath("report.html").read_text("utf-8"))
 

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import platform
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -19,6 +18,7 @@ from thinkvla.evaluate.parallel import run_parallel
 from thinkvla.evaluate.policy import Policy
 from thinkvla.evaluate.results import Episode, EvaluationResult
 from thinkvla.evaluate.server import PolicyServer
+from thinkvla.evaluate.tabletop_benchmark import choose_tasks
 from thinkvla.evaluate.videos import choose, replay
 from thinkvla.progress import progress
 from thinkvla.tabletop.seeds import seeds
@@ -28,3 +28,160 @@ from thinkvla.tabletop.world import World
 EXPERT = "expert"
 PACKAGES = ("thinkvla", "torch", "transformers", "mujoco", "vla-eval", "numpy")
 BENCHMARK = "thinkvla.evaluate.tabletop_benchmark:TabletopBenchmark"
+VIDEOS = "videos"
+HARNESS = "harness"
+
+
+@dataclass(frozen=True)
+class EvaluateOptions:
+    """What to evaluate, on what, and where the results go.
+
+    Attributes:
+        checkpoint: folder of a checkpoint, or ``expert`` for the scripted expert.
+        output: new folder for the results.
+        suite: name of the suite.
+        tasks: names of tasks of the suite; none means all.
+        episodes: episodes of each task; episode k of every task has seed first_seed + k.
+        first_seed: default: the first published test seed.
+        workers: simulator processes.
+        execute: actions executed of each chunk before the policy looks again; default: the whole chunk.
+        videos: most rollouts to film, successes and failures in turn.
+    """
+
+    checkpoint: str
+    output: Path
+    suite: str = "object"
+    tasks: tuple[str, ...] = ()
+    episodes: int = 20
+    first_seed: int = seeds("test").start
+    workers: int = 2
+    execute: int | None = None
+    videos: int = 6
+
+
+def evaluate(options: EvaluateOptions) -> EvaluationResult:
+    """Evaluate what ``options`` name; results, videos and the harness's records are in ``options.output``.
+
+    Raises ValueError for options that do not fit (unknown suite or task, existing output, seeds outside the published
+    ranges, something that is not a checkpoint), ContractError when the checkpoint is for another robot, and RuntimeError
+    when no episode could be started.
+    """
+    tasks = _check(options)
+    if options.checkpoint == EXPERT:
+        from thinkvla.evaluate.expert_policy import ExpertPolicy
+
+        return _run(ExpertPolicy(), options, tasks, fingerprint=None, privileged=True)
+    from thinkvla.checkpoint import fingerprint
+    from thinkvla.deploy import load_policy
+
+    policy = load_policy(Path(options.checkpoint))
+    return _run(policy, options, tasks, fingerprint=fingerprint(Path(options.checkpoint)), privileged=False)
+
+
+def evaluate_policy(policy: Policy, options: EvaluateOptions) -> EvaluationResult:
+    """As :func:`evaluate`, for a policy in memory; ``options.checkpoint`` is then only its name in the results."""
+    return _run(policy, options, _check(options), fingerprint=None, privileged=False)
+
+
+def _check(options: EvaluateOptions) -> tuple[Task, ...]:
+    """The tasks to run; raises ValueError for options that do not fit."""
+    if options.output.exists():
+        raise ValueError(f"output folder {options.output} exists already; choose another name or remove it")
+    for name, least in (("episodes", 1), ("workers", 1), ("videos", 0)):
+        if getattr(options, name) < least:
+            raise ValueError(f"{name} is {getattr(options, name)}; it must be at least {least}")
+    wanted = range(options.first_seed, options.first_seed + options.episodes)
+    published = (seeds("test"), seeds("training"))
+    if not any(wanted[0] in split and wanted[-1] in split for split in published):
+        raise ValueError(
+            f"seeds {wanted[0]} to {wanted[-1]} are not all in one published range; test seeds are "
+            f"{published[0][0]} to {published[0][-1]}, training seeds {published[1][0]} to {published[1][-1]}"
+        )
+    return choose_tasks(options.suite, options.tasks)
+
+
+def _run(
+    policy: Policy,
+    options: EvaluateOptions,
+    tasks: Sequence[Task],
+    *,
+    fingerprint: str | None,
+    privileged: bool,
+) -> EvaluationResult:
+    created, started = datetime.now(UTC), time.monotonic()
+    server = PolicyServer(policy, execute=options.execute, batch=options.workers, privileged=privileged)
+    count = len(tasks) * options.episodes
+    options.output.mkdir(parents=True)
+    records = run_parallel(
+        server,
+        {
+            "benchmark": BENCHMARK,
+            "episodes_per_task": options.episodes,
+            "params": {
+                "suite": options.suite,
+                "tasks": [task.name for task in tasks],
+                "first_seed": options.first_seed,
+            },
+        },
+        output=options.output / HARNESS,
+        workers=min(options.workers, count),
+        episodes=count,
+    )
+    found = {(record["task"], record["episode_id"]): record for record in records}
+    episodes = {
+        key: _episode(task, options.first_seed + number, found.get(key))
+        for task in tasks
+        for number in range(options.episodes)
+        for key in [(task.name, number)]
+    }
+    result = EvaluationResult(
+        policy=options.checkpoint,
+        fingerprint=fingerprint,
+        suite=options.suite,
+        episodes=tuple(episodes.values()),
+        options={**asdict(options), "output": str(options.output), "execute": server.execute},
+        versions={"python": platform.python_version(), **{name: version(name) for name in PACKAGES}},
+        machine={"cores": os.cpu_count(), "processor": platform.machine(), "platform": platform.platform()},
+        created=created.isoformat(timespec="seconds"),
+        seconds=round(time.monotonic() - started, 1),
+    )
+    result.save(options.output)
+    actions = {
+        episode: np.array([row["action"] for row in found[key]["rows"]], np.float32)
+        for key, episode in episodes.items()
+        if key in found
+    }
+    _film(choose(result.episodes, options.videos), actions, tasks, options.output / VIDEOS)
+    return result
+
+
+def _episode(task: Task, seed: int, record: Mapping[str, Any] | None) -> Episode:
+    """The episode a vla-eval record tells of; no record means that its simulator process died."""
+    error = None
+    if record is None:
+        record, error = {}, f"its simulator process ended before it; see {HARNESS}/worker-*.log"
+    elif record.get("failure_reason"):
+        # vla-eval keeps the whole traceback; its last line says what happened.
+        lines = str(record.get("failure_detail") or "no detail").strip().splitlines()
+        error = f"{record['failure_reason']}: {lines[-1]}"
+    return Episode(
+        task=task.name,
+        instruction=task.instruction,
+        seed=seed,
+        success=None if error else bool(record["metrics"]["success"]),
+        steps=int(record.get("steps") or 0),
+        seconds=float(record.get("elapsed_sec") or 0.0),
+        error=error,
+    )
+
+
+def _film(
+    episodes: Sequence[Episode], actions: Mapping[Episode, np.ndarray], tasks: Sequence[Task], folder: Path
+) -> None:
+    """Make the videos of the chosen episodes."""
+    by_name = {task.name: task for task in tasks}
+    folder.mkdir()
+    with progress("videos") as display:
+        for episode in display.track(episodes, description="filming"):
+            with World(by_name[episode.task]) as world:
+                replay(world, episode, actions[episode], folder / episode.video_name)

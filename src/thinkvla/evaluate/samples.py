@@ -81,4 +81,8 @@ def data_url(kind: str, content: bytes) -> str:
 
 def _spread(length: int, count: int) -> Sequence[int]:
     """At most ``count`` different indices, evenly over ``range(length)``."""
-    return [int(i) for i in np.unique(np.linspace(0, length - 1, min(count, length)).astype(int))] if length else []
+    return (
+        [int(i) for i in np.unique(np.linspace(0, length - 1, min(count, length)).astype(int))]
+        if length
+        else []
+    )

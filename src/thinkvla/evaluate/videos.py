@@ -9,13 +9,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
 
 import av
 import numpy as np
 
 from thinkvla.contract import Actions, Image
 from thinkvla.evaluate.results import Episode
+from thinkvla.tabletop.embodiment import TABLETOP
+from thinkvla.tabletop.world import World
 
 SIZE = 192
 GAP = 8
@@ -43,11 +44,11 @@ def _spread(episodes: Sequence[Episode]) -> list[Episode]:
     return [episodes[i] for i in np.argsort(turns, kind="stable")]
 
 
-def replay(world: Any, episode: Episode, actions: Actions, path: Path) -> None:
+def replay(world: World, episode: Episode, actions: Actions, path: Path) -> None:
     """Replay one episode and write both views side by side as an mp4.
 
     Args:
-        world: a tabletop World of the episode's task.
+        world: a World of the episode's task.
         episode: the episode.
         actions: float32 (steps, 7), as they were executed.
         path: the file to write.
@@ -64,20 +65,22 @@ def replay(world: Any, episode: Episode, actions: Actions, path: Path) -> None:
             f"replay of task '{episode.task}', seed {episode.seed} ended with success={world.succeeded()}, but the "
             f"evaluation recorded {episode.success}; the world is not deterministic"
         )
-    write_video(path, frames, fps=round(world.embodiment.control_hz))
+    write_video(path, frames, fps=round(TABLETOP.control_hz))
 
 
-def _views(world: Any) -> Image:
+def _views(world: World) -> Image:
     """(SIZE, 2·SIZE + GAP, 3) the world's two views with a gap between them."""
-    gap = np.full((SIZE, GAP, 3), 255, np.uint8)
-    front, wrist = (world.render(camera, (SIZE, SIZE)) for camera in world.embodiment.cameras)
+    gap = np.full((SIZE, GAP, 3), 24, np.uint8)
+    front, wrist = (world.render(camera, (SIZE, SIZE)) for camera in TABLETOP.cameras)
     return np.concatenate([front, gap, wrist], axis=1)
 
 
 def write_video(path: Path, frames: Sequence[Image], fps: int) -> None:
     """Write (H, W, 3) uint8 frames, sides even, as h264 in yuv420p, which every browser plays."""
     with av.open(str(path), "w", options={"movflags": "faststart"}) as container:
-        stream = container.add_stream("libx264", rate=fps, options={"crf": "20", "threads": "1"})
+        stream = container.add_stream(
+            "libx264", rate=fps, options={"crf": "20", "preset": "veryfast", "threads": "1"}
+        )
         stream.height, stream.width = frames[0].shape[:2]
         stream.pix_fmt = "yuv420p"
         for number, image in enumerate(frames):

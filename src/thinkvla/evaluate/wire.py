@@ -29,7 +29,11 @@ def action_spec(embodiment: Embodiment) -> dict[str, DimSpec]:
     )
     described = ", ".join(f"{name} ({unit}) {low:g}..{high:g}" for name, unit, low, high in dimensions)
     bounds = (min(embodiment.action_low), max(embodiment.action_high))
-    return {"action": DimSpec("action", embodiment.action_dim, f"{described} at {embodiment.control_hz:g} Hz", bounds)}
+    return {
+        "action": DimSpec(
+            "action", embodiment.action_dim, f"{described} at {embodiment.control_hz:g} Hz", bounds
+        )
+    }
 
 
 def observation_spec(embodiment: Embodiment) -> dict[str, DimSpec]:
@@ -55,13 +59,17 @@ def require_agreement(server: Any, benchmark: Any) -> None:
     )
     if differences:
         raise ContractError(
-            "the policy and the benchmark disagree; evaluate it on the embodiment it was trained for: " + "; ".join(differences)
+            "the policy and the benchmark disagree; evaluate it on the embodiment it was trained for: "
+            + "; ".join(differences)
         )
 
 
 def encode_observation(observation: Observation) -> dict[str, Any]:
     """The message of an observation; a PrivilegedObservation carries its ground truth along."""
-    message: dict[str, Any] = {"images": dict(observation.images), "task_description": observation.instruction}
+    message: dict[str, Any] = {
+        "images": dict(observation.images),
+        "task_description": observation.instruction,
+    }
     if isinstance(observation, PrivilegedObservation):
         message["privileged"] = {field: getattr(observation, field) for field in PRIVILEGED_FIELDS}
     return message
@@ -89,5 +97,7 @@ def _entry(message: Mapping[str, Any], key: str, kind: type) -> Any:
         raise ContractError(f"observation message: key '{key}' is missing (got {sorted(message)})")
     value = message[key]
     if not isinstance(value, kind):
-        raise ContractError(f"observation message: '{key}' must be {kind.__name__}, got {type(value).__name__}")
+        raise ContractError(
+            f"observation message: '{key}' must be {kind.__name__}, got {type(value).__name__}"
+        )
     return value

@@ -1,6 +1,6 @@
 """L1 regression head: OpenVLA-OFT's residual MLP, applied to each action query as starVLA does.
 
-    LayerNorm(D) → Linear(D, 2D) → ReLU → 2 × [x + ReLU(Linear(LayerNorm(x)))] → LayerNorm → Linear(2D, A)
+LayerNorm(D) → Linear(D, 2D) → ReLU → 2 × [x + ReLU(Linear(LayerNorm(x)))] → LayerNorm → Linear(2D, A)
 """
 
 from __future__ import annotations

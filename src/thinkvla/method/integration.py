@@ -54,11 +54,9 @@ class Branch(nn.Module):
 
     def forward(self, queries_BCD: Tensor, latents_BNK: Tensor) -> Tensor:
         """What this branch adds to the queries: (B, C, D)."""
-        if self.attend is None:
-            pooled = latents_BNK.mean(dim=1, keepdim=True)
-        else:
-            pooled = self.attend(queries_BCD, latents_BNK)
-        addition = self.project(pooled).expand_as(queries_BCD)
+        mean = latents_BNK.mean(dim=1, keepdim=True)
+        pooled = mean if self.attend is None else self.attend(queries_BCD, latents_BNK)
+        addition: Tensor = self.project(pooled).expand_as(queries_BCD)
         if self.gate is not None:
             addition = torch.sigmoid(self.gate(torch.cat([queries_BCD, addition], dim=-1))) * addition
         if self.training and self.dropout > 0:

@@ -8,8 +8,6 @@ of tokens and valid actions, and only sums over sums make gradient accumulation 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -22,14 +20,6 @@ from thinkvla.method.reasoning import reasoning_distance
 ACTION, GEOMETRY, REASONING, LANGUAGE = "action", "geometry", "reasoning", "language"
 
 
-@dataclass(frozen=True)
-class Term:
-    """A loss before its mean is taken: ``total`` over ``count`` things (action values, patches, samples, tokens)."""
-
-    total: Tensor
-    count: int
-
-
 def weights(config: MethodConfig) -> dict[str, float]:
     """Weight of each term in the objective."""
     return {
@@ -40,14 +30,25 @@ def weights(config: MethodConfig) -> dict[str, float]:
     }
 
 
-def robot_terms(output: RobotOutput, batch: RobotBatch) -> dict[str, Term]:
+def counts(robot: RobotBatch | None, questions: QuestionBatch | None) -> dict[str, int]:
+    """What each term's sum is a sum of: valid action values, samples, samples, answer tokens."""
+    found: dict[str, int] = {}
+    if robot is not None:
+        samples, _, action_dim = robot.actions_BCA.shape
+        found |= {ACTION: int(robot.valid_BC.sum()) * action_dim, GEOMETRY: samples, REASONING: samples}
+    if questions is not None:
+        found[LANGUAGE] = labelled_tokens(questions).numel()
+    return found
+
+
+def robot_sums(output: RobotOutput, batch: RobotBatch) -> dict[str, Tensor]:
     """Action loss (L1 over valid steps), and geometry and reasoning losses where the policy has those parts.
 
     Raises:
         ValueError: the policy has a geometry adapter but the batch brings no targets for it.
     """
     errors_BCA = (output.actions_BCA - batch.actions_BCA).abs() * batch.valid_BC[..., None]
-    terms = {ACTION: Term(errors_BCA.sum(), int(batch.valid_BC.sum()) * errors_BCA.shape[-1])}
+    sums = {ACTION: errors_BCA.sum()}
     if output.features_BVhwG is not None:
         if batch.geometry_BVhwG is None:
             raise ValueError(
@@ -55,14 +56,12 @@ def robot_terms(output: RobotOutput, batch: RobotBatch) -> dict[str, Term]:
                 "feature cache of the geometry teacher, or set method.geometry_adapter to false"
             )
         distance_BVhw = geometry_distance(batch.geometry_BVhwG, output.features_BVhwG)
-        terms[GEOMETRY] = Term(distance_BVhw.sum(), distance_BVhw.numel())
+        sums[GEOMETRY] = distance_BVhw.flatten(1).mean(dim=1).sum()
     if output.student_BRD is not None and output.teacher_BRD is not None:
-        distance_B = reasoning_distance(output.teacher_BRD, output.student_BRD)
-        terms[REASONING] = Term(distance_B.sum(), distance_B.numel())
-    return terms
+        sums[REASONING] = reasoning_distance(output.teacher_BRD, output.student_BRD).sum()
+    return sums
 
 
-def question_terms(scores_NV: Tensor, batch: QuestionBatch) -> dict[str, Term]:
+def question_sums(scores_NV: Tensor, batch: QuestionBatch) -> dict[str, Tensor]:
     """Cross-entropy over the assistant spans."""
-    labels_N = labelled_tokens(batch)
-    return {LANGUAGE: Term(F.cross_entropy(scores_NV.float(), labels_N, reduction="sum"), labels_N.numel())}
+    return {LANGUAGE: F.cross_entropy(scores_NV.float(), labelled_tokens(batch), reduction="sum")}

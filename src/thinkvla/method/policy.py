@@ -77,8 +77,15 @@ class ThinkVLA(nn.Module):
         query_ids: token ids of the action queries, C of them.
     """
 
+    anchor_ids: Tensor
+    query_ids: Tensor
+
     def __init__(
-        self, backbone: Backbone, config: MethodConfig, anchor_ids: tuple[int, ...], query_ids: tuple[int, ...]
+        self,
+        backbone: Backbone,
+        config: MethodConfig,
+        anchor_ids: tuple[int, ...],
+        query_ids: tuple[int, ...],
     ) -> None:
         super().__init__()
         if config.vision_block >= backbone.vision_blocks:
@@ -96,9 +103,7 @@ class ThinkVLA(nn.Module):
         self.register_buffer("anchor_ids", torch.tensor(anchor_ids, dtype=torch.long), persistent=False)
         self.register_buffer("query_ids", torch.tensor(query_ids, dtype=torch.long), persistent=False)
         width = backbone.hidden_size
-        self.geometry_adapter = (
-            Adapter(backbone.vision_size, config.geometry_dim) if config.geometry_adapter else None
-        )
+        self.geometry_adapter = Adapter(backbone.vision_size, config.geometry_dim) if config.geometry_adapter else None
         self.reasoning_adapter = Adapter(width, width) if config.reasoning_adapter else None
         self.integration = Integration(width, config)
         self.action_head = ActionHead(width, config.action_dim)
@@ -141,15 +146,11 @@ class ThinkVLA(nn.Module):
         segments_BL = tokens.segments_BL
         positions = self.backbone.positions(tokens.ids_BL, segments_BL != PAD, tokens.grids_N3)
         block = self.config.vision_block if self.geometry_adapter is not None else None
-        return self.backbone.encode(
-            tokens, restart_positions(positions, segments_BL), block_mask(segments_BL), block
-        )
+        return self.backbone.encode(tokens, restart_positions(positions, segments_BL), block_mask(segments_BL), block)
 
     def _teacher(self, tokens: Tokens, hidden_BLD: Tensor) -> Tensor:
         is_anchor_BL = torch.isin(tokens.ids_BL, self.anchor_ids)
-        return teacher_latents(
-            hidden_BLD, tokens.segments_BL, is_anchor_BL, anchored=self.config.reasoning_anchor
-        )
+        return teacher_latents(hidden_BLD, tokens.segments_BL, is_anchor_BL, anchored=self.config.reasoning_anchor)
 
     def _integrate(
         self, tokens: Tokens, hidden_BLD: Tensor, patches: Tensor | None, teacher_BRD: Tensor | None

@@ -125,9 +125,10 @@ def _add_fingers(spec: Any, hand: Any) -> None:
         _solid(finger, _BOX, (0.013, 0.0055, 0.011), (0.038, side * 0.0055, 0), _TRIM)
         finger.geoms[-1].friction = (1.5, 0.01, 0.0005)
         _servo(spec, name, stiffness=500.0, limit=7.0)
-    spec.add_equality(
-        type=mujoco.mjtEq.mjEQ_JOINT, name1=FINGER_JOINTS[0], name2=FINGER_JOINTS[1], data=[0, 1] + [0] * 9
+    mirrored = spec.add_equality(
+        type=mujoco.mjtEq.mjEQ_JOINT, name1=FINGER_JOINTS[0], name2=FINGER_JOINTS[1]
     )
+    mirrored.data[:2] = (0, 1)  # left = 0 + 1 · right
 
 
 def _servo(spec: Any, joint: str, stiffness: float, limit: float) -> None:

@@ -22,6 +22,7 @@ class Renderer:
         self._camera = mujoco.MjvCamera()
         self._camera.type = mujoco.mjtCamera.mjCAMERA_FIXED
         self._options = mujoco.MjvOption()
+        self._options.sitegroup[:] = 0
         self._perturb = mujoco.MjvPerturb()
 
     def load(self, model: Any) -> None:

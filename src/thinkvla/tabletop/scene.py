@@ -123,6 +123,7 @@ class SceneSpec:
 def build_model(scene: SceneSpec) -> Any:
     """Compile the scene into a MuJoCo model; raises ValueError for unknown shapes or colours or doubled names."""
     spec = mujoco.MjSpec()
+    spec.compiler.degree = False
     spec.option.timestep = TIMESTEP
     spec.option.integrator = mujoco.mjtIntegrator.mjINT_IMPLICITFAST
     spec.option.cone = mujoco.mjtCone.mjCONE_ELLIPTIC

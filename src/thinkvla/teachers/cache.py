@@ -76,7 +76,7 @@ class FeatureCache:
 
 
 def build_cache(teacher: GeometryTeacher, dataset: FrameSource, path: Path) -> FeatureCache:
-    """Compute ``teacher``'s features of all frames into ``path`` (float16: 2·V·h·w·D_g bytes a frame) and open it.
+    """Compute the features of all frames into ``path`` (float16, 2·V·h·w·D_g bytes a frame) and open it.
 
     The file takes its name when it is complete. An existing cache that fits is opened as it is.
 

@@ -21,7 +21,7 @@ LONGEST = 2.0
 
 
 class SimulatorTeacher:
-    """Per-patch position codes from true point maps; satisfies :class:`~thinkvla.teachers.protocol.GeometryTeacher`."""
+    """Position codes from true point maps; a :class:`~thinkvla.teachers.protocol.GeometryTeacher`."""
 
     wants: Wants = "point_maps"
     dim: int = 3 * 2 * WAVELENGTHS
@@ -50,7 +50,7 @@ class SimulatorTeacher:
         rows, columns = self.grid
         if height % rows or width % columns:
             raise ValueError(
-                f"simulator teacher: point maps of {height}×{width} do not divide into the grid {rows}×{columns}"
+                f"simulator teacher: {height}×{width} point maps do not divide into the grid {rows}×{columns}"
             )
         phase = 2 * torch.pi * frames.float().unsqueeze(-1) / self._wavelengths.to(frames.device)
         code = torch.stack([phase.sin(), phase.cos()], dim=-2).flatten(-3)

@@ -90,9 +90,10 @@ def spatial_rows(state: SceneState, camera: str, rng: np.random.Generator) -> li
 def _ask(category: Category, entities: tuple[Entity, ...], rng: np.random.Generator) -> SpatialRow | None:
     # Cases by the answer's text, so that no name (the gripper is often highest) answers most questions.
     cases: dict[str, list[tuple[int, tuple[Entity, ...]]]] = {}
+    quoted = {e.label: e.quoted() for e in entities}
     for group in _groups(category, entities):
         decision = category.decide(*group)
-        if decision is not None and decision == category.decide(*(e.quoted() for e in group)):
+        if decision is not None and decision == category.decide(*(quoted[e.label] for e in group)):
             name = category.answers[decision][0].format(**_names(group))
             cases.setdefault(name, []).append((decision, group))
     if not cases:

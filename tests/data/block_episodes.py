@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-import pytest
 from numpy.typing import NDArray
 
 from thinkvla.contract import Embodiment
@@ -34,7 +33,8 @@ class Blocks:
         self.actions = rng.uniform(-1, 1, (length, 7)).astype(np.float32)
         self.instruction = TASKS[number % 2]
         self.images = {
-            camera: np.stack([self._image(camera, number, step) for step in range(length)]) for camera in COLOURS
+            camera: np.stack([self._image(camera, number, step) for step in range(length)])
+            for camera in COLOURS
         }
         self.point_maps = rng.normal(size=(length, 2, 8, 12, 3)).astype(np.float16)
 
@@ -46,20 +46,17 @@ class Blocks:
         return image
 
 
-def write(path: Path, episodes: list[Blocks], max_file_bytes: int = 100 * 2**20, point_maps: bool = True) -> Path:
+def sample_episodes() -> list[Blocks]:
+    """Four short episodes of two tasks."""
+    return [Blocks(number, length) for number, length in enumerate(LENGTHS)]
+
+
+def write(
+    path: Path, episodes: list[Blocks], max_file_bytes: int = 100 * 2**20, point_maps: bool = True
+) -> Path:
     """Write synthetic episodes as a data set."""
     with EpisodeWriter(path, EMBODIMENT, max_file_bytes) as writer:
         for episode in episodes:
             points = episode.point_maps if point_maps else None
             writer.add_episode(episode.images, episode.actions, episode.instruction, points)
     return path
-
-
-@pytest.fixture(scope="session")
-def episodes() -> list[Blocks]:
-    return [Blocks(number, length) for number, length in enumerate(LENGTHS)]
-
-
-@pytest.fixture
-def dataset_path(tmp_path: Path, episodes: list[Blocks]) -> Path:
-    return write(tmp_path / "blocks", episodes)

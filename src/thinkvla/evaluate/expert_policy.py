@@ -1,0 +1,40 @@
+"""The scripted expert as a policy behind the same server, protocol and checks: a proof that the wiring is sound."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+
+from thinkvla.contract import ActionChunk, Actions, ContractError, Observation
+from thinkvla.evaluate.policy import PrivilegedObservation
+from thinkvla.evaluate.tabletop_benchmark import choose_tasks
+from thinkvla.tabletop.embodiment import TABLETOP
+from thinkvla.tabletop.expert import Expert
+from thinkvla.tabletop.world import World
+
+
+class ExpertPolicy:
+    """Rebuilds the moment from an observation's snapshot in a world of its own, and asks the expert; chunks of one."""
+
+    embodiment = TABLETOP
+    chunk = 1
+
+    def __init__(self) -> None:
+        self._worlds: dict[tuple[str, str], World] = {}
+
+    def act(self, observations: Sequence[Observation]) -> list[ActionChunk]:
+        """The expert's next action for each; raises ContractError for an observation without ground truth."""
+        return [ActionChunk(self._action(observation)[None]) for observation in observations]
+
+    def _action(self, observation: Observation) -> Actions:
+        if not isinstance(observation, PrivilegedObservation):
+            raise ContractError(
+                "the expert needs ground truth; serve it with PolicyServer(..., privileged=True)"
+            )
+        key = (observation.suite, observation.task)
+        if key not in self._worlds:
+            (task,) = choose_tasks(observation.suite, [observation.task])
+            self._worlds[key] = World(task)
+        world = self._worlds[key]
+        world.restore(observation.snapshot, observation.seed)
+        return Expert(world.task).act(world.state())

@@ -1,0 +1,115 @@
+"""Tabletop as a vla-eval benchmark: what runs in each simulator process."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from vla_eval.benchmarks.base import StepBenchmark, StepResult
+from vla_eval.specs import DimSpec
+
+from thinkvla.contract import Observation
+from thinkvla.evaluate.policy import PrivilegedObservation
+from thinkvla.evaluate.wire import action_spec, encode_observation, observation_spec
+from thinkvla.tabletop.embodiment import TABLETOP
+from thinkvla.tabletop.suites import suite as find_suite
+from thinkvla.tabletop.tasks import Task
+from thinkvla.tabletop.world import World
+
+
+def choose_tasks(suite: str, names: Sequence[str]) -> tuple[Task, ...]:
+    """The named tasks of a suite, all when none is named; raises ValueError listing the tasks for an unknown name."""
+    tasks = {task.name: task for task in find_suite(suite)}
+    unknown = [name for name in names if name not in tasks]
+    if unknown:
+        raise ValueError(f"suite '{suite}' has no task {unknown}; its tasks are {sorted(tasks)}")
+    return tuple(tasks[name] for name in names or tasks)
+
+
+class TabletopBenchmark(StepBenchmark):  # type: ignore[misc]  # vla-eval ships no types
+    """Episode k of each task starts from seed ``first_seed + k`` and ends with success or at the task's step limit.
+
+    The executed actions are recorded, one row a step, so that an episode can be replayed.
+
+    Args:
+        suite: name of the suite.
+        first_seed: seed of each task's first episode.
+        tasks: names of tasks of the suite; none means all.
+        observe_every: an observation is only rendered every so many steps, when the policy looks; empty otherwise.
+        privileged: add task, seed and simulator snapshot to observations, for the scripted expert.
+    """
+
+    def __init__(
+        self,
+        suite: str,
+        first_seed: int,
+        tasks: Sequence[str] = (),
+        observe_every: int = 1,
+        privileged: bool = False,
+    ) -> None:
+        super().__init__()
+        self._suite, self._first_seed = suite, first_seed
+        self._tasks = {task.name: task for task in choose_tasks(suite, tasks)}
+        self._observe_every, self._privileged = observe_every, privileged
+        self._world: World | None = None
+        self._seed = self._steps = 0
+
+    def get_tasks(self) -> list[dict[str, Any]]:
+        """One entry for each task."""
+        return [{"name": name, "suite": self._suite} for name in self._tasks]
+
+    def reset(self, task: dict[str, Any]) -> None:
+        """Begin the episode ``task["episode_idx"]`` of a task."""
+        wanted = self._tasks[task["name"]]
+        if self._world is None or self._world.task is not wanted:
+            self.cleanup()
+            self._world = World(wanted)
+        self._seed, self._steps = self._first_seed + task["episode_idx"], 0
+        self._world.reset(self._seed)
+
+    def step(self, action: dict[str, Any]) -> StepResult:
+        """Execute one action, float32 (7,); done at success or at the step limit."""
+        world = self._running()
+        world.step(action["actions"])
+        self._steps += 1
+        self._recorder.record_step(action=action["actions"].tolist())
+        success = world.succeeded()
+        return StepResult(None, float(success), success or self._steps >= world.task.max_steps, {})
+
+    def make_obs(self, raw_obs: Any, task: dict[str, Any]) -> dict[str, Any]:
+        """The observation message; empty while a chunk is running."""
+        if self._steps % self._observe_every:
+            return {}
+        world = self._running()
+        seen = world.observe()
+        if self._privileged:
+            seen = PrivilegedObservation(
+                seen.images, seen.instruction, self._suite, world.task.name, self._seed, world.snapshot()
+            )
+        return encode_observation(seen)
+
+    def get_step_result(self, step_result: StepResult) -> dict[str, Any]:
+        """Whether the task is done."""
+        return {"success": self._running().succeeded()}
+
+    def get_metadata(self) -> dict[str, Any]:
+        """The largest step limit; each task's own is kept in ``step``."""
+        return {"max_steps": max(task.max_steps for task in self._tasks.values())}
+
+    def get_action_spec(self) -> dict[str, DimSpec]:
+        """What the robot accepts."""
+        return action_spec(TABLETOP)
+
+    def get_observation_spec(self) -> dict[str, DimSpec]:
+        """What the robot shows."""
+        return observation_spec(TABLETOP)
+
+    def cleanup(self) -> None:
+        """Free the world's renderer."""
+        if self._world is not None:
+            self._world.close()
+            self._world = None
+
+    def _running(self) -> World:
+        assert self._world is not None, "reset comes first"
+        return self._world

@@ -1,0 +1,132 @@
+"""Demonstrations: the expert's corrections along its own, disturbed, path.
+
+What is executed is the expert's action plus noise; what is recorded is the expert's clean action for each state
+visited. So the data hold states off the perfect path together with the way back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from thinkvla.contract import Actions, Image
+from thinkvla.tabletop.embodiment import TABLETOP
+from thinkvla.tabletop.expert import OPEN, Expert, grasp
+from thinkvla.tabletop.state import SceneState
+from thinkvla.tabletop.world import World
+
+POINT_MAP_STRIDE = 4
+"""Pixels between two points of a recorded point map: 24 × 24 points for a 96 × 96 image."""
+
+
+@dataclass(frozen=True)
+class NoiseSpec:
+    """How the executed actions differ from the expert's, in units of the action.
+
+    Attributes:
+        jitter: standard deviation of noise drawn anew each step.
+        burst: standard deviation of a push that is drawn once and lasts ``burst_steps``.
+        burst_rate: probability per step that a push begins.
+        burst_steps: control steps a push lasts.
+        drop_rate: probability per step, while the object is held, that the fingers are forced open for two steps.
+    """
+
+    jitter: float = 0.05
+    burst: float = 0.35
+    burst_rate: float = 0.04
+    burst_steps: int = 3
+    drop_rate: float = 0.003
+
+
+NO_NOISE = NoiseSpec(jitter=0.0, burst=0.0, burst_rate=0.0, burst_steps=0, drop_rate=0.0)
+
+
+@dataclass(frozen=True)
+class Episode:
+    """A demonstration of T steps; row t of everything belongs to the moment before action t.
+
+    Attributes:
+        suite: suite of the task.
+        task: name of the task.
+        seed: seed of the scene and of the noise.
+        instruction: what the robot was told.
+        images: camera → uint8 (T, H, W, 3).
+        actions: float32 (T, 7), the expert's clean actions.
+        point_maps: float16 (T, V, H / 4, W / 4, 3), metres in the base frame, views in the embodiment's order.
+        states: ground truth of each step.
+        success: whether the task was done at the end.
+        slips: how often the object was held and then lost outside its container.
+    """
+
+    suite: str
+    task: str
+    seed: int
+    instruction: str
+    images: Mapping[str, Image]
+    actions: Actions
+    point_maps: NDArray[np.float16]
+    states: tuple[SceneState, ...]
+    success: bool
+    slips: int
+
+
+def record_episode(world: World, seed: int, noise: NoiseSpec) -> Episode:
+    """Let the expert act from a seed until the task is done or its steps are used up; same arguments, same episode."""
+    expert = Expert(world.task)
+    disturbance = _Disturbance(noise, np.random.default_rng([seed, 1]))
+    images: dict[str, list[Image]] = {camera: [] for camera in TABLETOP.cameras}
+    actions, point_maps, states = [], [], []
+    slips, was_held, success = 0, False, False
+    world.reset(seed)
+    while not success and len(actions) < world.task.max_steps:
+        state = world.state()
+        for camera, image in world.observe().images.items():
+            images[camera].append(image)
+        point_maps.append(world.point_maps(POINT_MAP_STRIDE).astype(np.float16))
+        states.append(state)
+        action = expert.act(state)
+        actions.append(action)
+        held = grasp(state, world.task.target).held
+        slips += was_held and not held and action[6] == OPEN and not expert.delivered(state)
+        was_held = held
+        world.step(disturbance.apply(action, held))
+        success = world.succeeded()
+    return Episode(
+        suite=world.task.suite,
+        task=world.task.name,
+        seed=seed,
+        instruction=world.task.instruction,
+        images={camera: np.stack(frames) for camera, frames in images.items()},
+        actions=np.stack(actions),
+        point_maps=np.stack(point_maps),
+        states=tuple(states),
+        success=success,
+        slips=slips,
+    )
+
+
+class _Disturbance:
+    """Adds seeded noise to actions."""
+
+    def __init__(self, noise: NoiseSpec, rng: np.random.Generator) -> None:
+        self._noise, self._rng = noise, rng
+        self._push, self._push_left, self._open_left = np.zeros(6), 0, 0
+
+    def apply(self, action: Actions, held: bool) -> Actions:
+        noise, rng = self._noise, self._rng
+        if self._push_left == 0 and rng.random() < noise.burst_rate:
+            self._push, self._push_left = rng.normal(0.0, noise.burst, 6), noise.burst_steps
+        if held and rng.random() < noise.drop_rate:
+            self._open_left = 2
+        disturbed = action.copy()
+        disturbed[:6] += rng.normal(0.0, noise.jitter, 6) if noise.jitter else 0.0
+        if self._push_left:
+            disturbed[:6] += self._push
+            self._push_left -= 1
+        if self._open_left:
+            disturbed[6] = OPEN
+            self._open_left -= 1
+        return np.clip(disturbed, TABLETOP.action_low, TABLETOP.action_high).astype(np.float32)

@@ -1,0 +1,157 @@
+"""A scripted expert with privileged state and no memory.
+
+Each action is a function of the present poses of hand, fingers, object and container alone, all of which the cameras
+show, so that a policy that sees only images can imitate it. Motions are proportional to what is left to go: over a
+"funnel" that keeps the hand high until it is above its goal, then slow near contact. A slipped object is picked up again.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from thinkvla.tabletop.arm import FINGER_TRAVEL
+from thinkvla.tabletop.control import hand_yaw, palm_down, rotation_vector
+from thinkvla.tabletop.embodiment import ROTATION, TRANSLATION
+from thinkvla.tabletop.shapes import SHAPES
+from thinkvla.tabletop.state import ObjectState, SceneState, Vector
+from thinkvla.tabletop.tasks import Task
+
+OPEN, CLOSE = -1.0, 1.0
+
+# Metres unless said otherwise.
+_GAIN = 0.4  # share of the remaining way covered per step
+_FASTEST = 0.7  # of the largest action
+_HOVER = 0.062  # fingers above the grip point while moving sideways: over everything on the table
+_CARRY = 0.070  # underside of a held object while moving sideways
+_RELEASE = 0.010  # underside of a held object above the container's floor when let go
+_DELIVERED = 0.020  # underside below which an object over the container's floor counts as delivered
+_RETREAT = 0.10  # grip point above the delivered object after letting go
+_SQUEEZED = 0.005  # opening beyond the object's width up to which fingers hold it
+_CLEAR = 0.018  # opening beyond the object's width from which fingers pass it freely
+
+
+@dataclass(frozen=True)
+class Grasp:
+    """How the hand stands to an object.
+
+    Attributes:
+        point: (3,) where the object is to be held, metres, world frame.
+        offset: (3,) the same from the hand, in the hand's frame.
+        turn: radians to turn about the vertical until the fingers close across the object.
+        spare: opening beyond the object's width, metres.
+    """
+
+    point: Vector
+    offset: Vector
+    turn: float
+    spare: float
+
+    @property
+    def between(self) -> bool:
+        """Whether the object is between the fingers, well enough to close them; stricter the wider they are open."""
+        shut = 1.0 - np.clip(self.spare / (2 * FINGER_TRAVEL - 0.04), 0.0, 1.0)
+        reach = np.array([0.008, 0.010, 0.007]) + shut * np.array([0.010, 0.010, 0.009])
+        return bool((np.abs(self.offset) < reach).all()) and abs(self.turn) < 0.2 + 0.4 * float(shut)
+
+    @property
+    def held(self) -> bool:
+        """Whether the fingers hold the object."""
+        return self.between and bool(self.spare < _SQUEEZED)
+
+
+def grasp(state: SceneState, name: str) -> Grasp:
+    """How the hand stands to the object of that name."""
+    target, hand = state.object(name), state.gripper
+    shape = SHAPES[target.shape]
+    point = target.position + target.rotation @ (np.asarray(shape.grip) * _scale(target))
+    offset = hand.rotation.T @ (point - hand.position)
+    return Grasp(point, offset, _turn(target, hand_yaw(hand.rotation)), hand.opening - 2 * target.half_size[1])
+
+
+class Expert:
+    """Acts for one task from privileged state."""
+
+    def __init__(self, task: Task) -> None:
+        self.task = task
+
+    def delivered(self, state: SceneState) -> bool:
+        """Whether the target is down in its container, held or not."""
+        target, container = state.object(self.task.target), state.object(self.task.container)
+        offset = container.rotation.T @ (target.position - container.position)
+        inside = bool((np.abs(offset[:2]) < 0.7 * container.half_size[:2]).all())
+        return inside and _underside(target) < _floor(container) + _DELIVERED
+
+    def act(self, state: SceneState) -> NDArray[np.float32]:
+        """The (7,) action for this moment, inside the embodiment's range."""
+        target, container, hand = state.object(self.task.target), state.object(self.task.container), state.gripper
+        grip = grasp(state, self.task.target)
+        underside, floor = _underside(target), _floor(container)
+        turn = 0.0
+        if self.delivered(state):
+            fingers = OPEN
+            rise = grip.point[2] + _RETREAT - hand.position[2]
+            move = np.array([0.0, 0.0, max(rise, 0.0) if grip.spare > _CLEAR else 0.0])
+        elif grip.held:
+            fingers = CLOSE
+            move = _over_then_down(container.position - target.position, floor + _RELEASE - underside, _CARRY - underside)
+            move[2] = min(move[2], 0.03 + 0.6 * max(underside, 0.0))
+        elif grip.between:
+            fingers = CLOSE
+            move, turn = 0.4 * (grip.point - hand.position), grip.turn
+        else:
+            fingers, turn = OPEN, grip.turn
+            lift = grip.point + [0, 0, _HOVER] - hand.position
+            ready = abs(grip.turn) < 0.15 and grip.spare > _CLEAR
+            down = grip.point[2] - hand.position[2] if ready else lift[2]
+            move = _over_then_down(grip.point - hand.position, down, lift[2])
+        upright = palm_down(hand_yaw(hand.rotation) + turn)
+        rotation = rotation_vector(upright @ hand.rotation.T)
+        action = np.concatenate([_GAIN * move / TRANSLATION, _GAIN * rotation / ROTATION])
+        return np.append(np.clip(action, -_FASTEST, _FASTEST), fingers).astype(np.float32)
+
+
+def _over_then_down(way: Vector, down: float, up: float) -> Vector:
+    """The way left (3,) through a funnel: sideways only near height ``up``, down only once over the goal.
+
+    Args:
+        way: (3,) to the goal; its height is not used.
+        down: vertical way to the goal's height.
+        up: vertical way to the height at which to move sideways.
+    """
+    sideways = float(np.linalg.norm(way[:2]))
+    descent = float(np.clip((0.024 - sideways) / 0.016, 0.0, 1.0))
+    vertical = descent * down + (1 - descent) * max(up, down)
+    freedom = float(np.clip(1.4 - vertical / 0.03, 0.0, 1.0)) if sideways > 0.02 else 1.0
+    return np.array([freedom * way[0], freedom * way[1], vertical])
+
+
+def _turn(target: ObjectState, yaw: float) -> float:
+    """Radians from the hand's ``yaw`` to the nearest one at which its fingers close across the object."""
+    axes = SHAPES[target.shape].grip_axes
+    if axes:
+        directions = target.rotation[:, list(axes)].T
+        flat = np.linalg.norm(directions[:, :2], axis=1)
+        directions = directions[flat > 0.9 * flat.max()]
+    elif target.shape == "cylinder" and abs(target.rotation[2, 2]) < 0.7:  # lying: close across its length
+        directions = np.cross(target.rotation[:, 2], [0.0, 0.0, 1.0])[None]
+    else:
+        return -yaw
+    turns = np.arctan2(directions[:, 1], directions[:, 0]) - np.pi / 2 - yaw
+    turns = (turns + np.pi / 2) % np.pi - np.pi / 2
+    return float(turns[np.argmin(np.abs(turns))])
+
+
+def _underside(target: ObjectState) -> float:
+    return float(target.position[2] - np.abs(target.rotation[2]) @ target.half_size)
+
+
+def _scale(thing: ObjectState) -> float:
+    return float(thing.half_size[0] / SHAPES[thing.shape].half_size[0])
+
+
+def _floor(container: ObjectState) -> float:
+    underside = container.position[2] - container.half_size[2]
+    return float(underside + SHAPES[container.shape].floor * _scale(container))

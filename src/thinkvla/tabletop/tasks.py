@@ -1,0 +1,72 @@
+"""What a task is: an instruction, scenes to try it in, and when it counts as done."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from thinkvla.tabletop.scene import TABLE, SceneSpec
+from thinkvla.tabletop.state import SceneState
+
+ARM = "arm"
+GRIPPER = "gripper"
+STILL = 0.03
+"""Metres per second below which an object counts as at rest."""
+
+
+@dataclass(frozen=True)
+class Contacts:
+    """What touches what, and how fast things move.
+
+    Attributes:
+        pairs: unordered pairs of names: things, ``table``, ``arm`` and ``gripper``.
+        speeds: movable object → speed of its centre, metres per second.
+    """
+
+    pairs: frozenset[frozenset[str]]
+    speeds: Mapping[str, float]
+
+    def touched_by(self, name: str) -> frozenset[str]:
+        """Names of everything in contact with ``name``."""
+        return frozenset(other for pair in self.pairs if name in pair for other in pair if other != name)
+
+
+@dataclass(frozen=True)
+class Task:
+    """Put one thing into or onto another.
+
+    Attributes:
+        suite: name of the suite it belongs to.
+        name: identifier, unique in its suite.
+        instruction: what the robot is told.
+        target: the thing to move, by its name in the scene.
+        container: where it has to go, by its name in the scene.
+        sample: draws a scene; gets the task and a random generator.
+        max_steps: control steps after which an episode ends without success.
+    """
+
+    suite: str
+    name: str
+    instruction: str
+    target: str
+    container: str
+    sample: Callable[[Task, np.random.Generator], SceneSpec]
+    max_steps: int = 80
+
+    def scene(self, seed: int) -> SceneSpec:
+        """The scene of a seed: always the same for one task and seed."""
+        identity = zlib.crc32(f"{self.suite}/{self.name}".encode())
+        return self.sample(self, np.random.default_rng([identity, seed]))
+
+    def succeeded(self, state: SceneState, contacts: Contacts) -> bool:
+        """Whether the target lies in its container: let go, carried by it and by nothing else, and at rest."""
+        target, container = state.object(self.target), state.object(self.container)
+        touching = contacts.touched_by(self.target)
+        if self.container not in touching or touching & {TABLE, ARM, GRIPPER}:
+            return False
+        offset = container.rotation.T @ (target.position - container.position)
+        inside = bool((np.abs(offset[:2]) < container.half_size[:2]).all())
+        return inside and contacts.speeds[self.target] < STILL

@@ -1,0 +1,140 @@
+"""The tabletop simulator: reset a task to a seed, step it with actions, look at it.
+
+One seed gives one episode, bit for bit, in every ``World`` of the same MuJoCo version.
+"""
+
+from __future__ import annotations
+
+from types import TracebackType
+
+import mujoco
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from thinkvla.contract import Image, Observation, check_actions
+from thinkvla.tabletop.control import HandController, palm_down
+from thinkvla.tabletop.embodiment import TABLETOP
+from thinkvla.tabletop.rendering import Renderer
+from thinkvla.tabletop.scene import TIMESTEP, build_model
+from thinkvla.tabletop.sensing import cast_point_map, read_camera, read_contacts, read_state
+from thinkvla.tabletop.state import SceneState
+from thinkvla.tabletop.tasks import Contacts, Task
+
+_SUBSTEPS = round(1 / (TABLETOP.control_hz * TIMESTEP))
+_RAMP = 5  # physics steps between two servo targets on the way to the control step's target
+_SETTLE = 20  # physics steps in which things come to rest before an episode begins
+_STATE = mujoco.mjtState.mjSTATE_INTEGRATION
+
+
+class World:
+    """One task's simulator; use it as a context manager, or call :meth:`close`.
+
+    Call :meth:`reset` or :meth:`restore` before anything else. Rendering needs OpenGL from the first image on;
+    without it :meth:`observe` and :meth:`render` raise RuntimeError naming the packages to install.
+    """
+
+    def __init__(self, task: Task, image_size: tuple[int, int] = TABLETOP.image_size) -> None:
+        self.task = task
+        self.image_size = image_size
+        self._renderer: Renderer | None = None
+
+    def reset(self, seed: int) -> None:
+        """Begin the episode of a seed."""
+        self._build(seed)
+        start = self._scene.robot
+        self._controller.start(self._data, np.array(start.position), palm_down(start.yaw))
+        mujoco.mj_step(self._model, self._data, nstep=_SETTLE)
+        self._data.time = 0.0
+        mujoco.mj_forward(self._model, self._data)
+
+    def step(self, action: ArrayLike) -> None:
+        """Execute one (7,) action for a tenth of a second; raises ContractError for one outside the embodiment."""
+        values = np.asarray(action, dtype=np.float64)
+        check_actions(values[None], TABLETOP, "action")
+        data = self._data
+        begin, end = data.ctrl.copy(), self._controller.targets(data, values)
+        for substep in range(_RAMP, _SUBSTEPS + 1, _RAMP):
+            data.ctrl[:] = begin + (end - begin) * (substep / _SUBSTEPS)
+            mujoco.mj_step(self._model, data, nstep=_RAMP)
+        mujoco.mj_forward(self._model, data)  # so that poses and contacts belong to the new positions
+
+    def observe(self) -> Observation:
+        """Both camera images and the instruction."""
+        images = {camera: self.render(camera, self.image_size) for camera in TABLETOP.cameras}
+        return Observation(images, self.task.instruction)
+
+    def render(self, camera: str, size: tuple[int, int]) -> Image:
+        """A camera's uint8 (H, W, 3) image of ``size`` (height, width), up to 640 pixels a side."""
+        if self._renderer is None:
+            self._renderer = Renderer()
+        if self._stale:
+            self._renderer.load(self._model)
+            self._stale = False
+        return self._renderer.render(self._data, camera, size)
+
+    def state(self) -> SceneState:
+        """Ground truth: objects, hand and cameras."""
+        return read_state(self._scene, self._model, self._data, self.image_size)
+
+    def contacts(self) -> Contacts:
+        """Ground truth: what touches what, and object speeds."""
+        return read_contacts(self._scene, self._model, self._data)
+
+    def succeeded(self) -> bool:
+        """Whether the task is done at this moment."""
+        return self.task.succeeded(self.state(), self.contacts())
+
+    def point_maps(self, stride: int) -> NDArray[np.float32]:
+        """The 3D point behind every stride × stride block's centre, in each camera.
+
+        Returns:
+            float32 (V, H // stride, W // stride, 3), metres in the world frame, at most 3 m from the camera.
+        """
+        views = (read_camera(self._model, self._data, name, self.image_size) for name in TABLETOP.cameras)
+        return np.stack([cast_point_map(self._model, self._data, view, stride) for view in views])
+
+    def snapshot(self) -> NDArray[np.float64]:
+        """Everything that moves, as one vector: simulator state and commanded hand pose; see :meth:`restore`."""
+        vector = np.empty(mujoco.mj_stateSize(self._model, _STATE))
+        mujoco.mj_getState(self._model, self._data, vector, _STATE)
+        return np.concatenate([vector, self._controller.position, self._controller.rotation.ravel()])
+
+    def restore(self, vector: NDArray[np.float64], seed: int) -> None:
+        """Go to a :meth:`snapshot` of the same task and seed, here or in another process.
+
+        Raises:
+            ValueError: the vector's length is not that of this task's scene for the seed.
+        """
+        self._build(seed)
+        size = mujoco.mj_stateSize(self._model, _STATE)
+        if vector.shape != (size + 12,):
+            raise ValueError(
+                f"snapshot: expected {size + 12} values for task '{self.task.name}', seed {seed}; got shape "
+                f"{vector.shape}. Restore with the task and seed it was taken from"
+            )
+        mujoco.mj_setState(self._model, self._data, vector[:size], _STATE)
+        mujoco.mj_forward(self._model, self._data)
+        mujoco.mj_setState(self._model, self._data, vector[:size], _STATE)  # forward() moved the solver's warm start
+        self._controller.position = vector[size : size + 3].copy()
+        self._controller.rotation = vector[size + 3 :].reshape(3, 3).copy()
+
+    def close(self) -> None:
+        """Free the renderer."""
+        if self._renderer is not None:
+            self._renderer.close()
+            self._renderer = None
+
+    def __enter__(self) -> World:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _build(self, seed: int) -> None:
+        self._scene = self.task.scene(seed)
+        self._model = build_model(self._scene)
+        self._data = mujoco.MjData(self._model)
+        self._controller = HandController(self._model)
+        self._stale = True

@@ -1,0 +1,133 @@
+"""A complete training run as one value; recipes return it and the command line overrides its fields."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from thinkvla.backbones.build import BackboneConfig
+from thinkvla.method.config import MethodConfig
+from thinkvla.method.prompts import ACTION_PROMPT, REASONING_PROMPT
+from thinkvla.preprocessor import Normalization
+
+Precision = Literal["auto", "float32", "bf16"]
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """What is trained on.
+
+    Attributes:
+        episodes: LeRobot v3.0 data set of demonstrations.
+        spatial_qa: spatial reasoning rows; needed when ``method.qa_data`` is 3d.
+        general_qa: general image-text rows; needed when ``method.qa_data`` is 2d or 3d.
+        spatial_share: share of spatial rows among the questions when ``method.qa_data`` is 3d.
+        teacher: geometry teacher whose features are cached beside the episodes.
+        normalization: bounds of the action normalization.
+        workers: processes that prepare batches; 0 prepares them in the training process.
+    """
+
+    episodes: Path
+    spatial_qa: Path | None = None
+    general_qa: Path | None = None
+    spatial_share: float = 0.5
+    teacher: Literal["simulator"] = "simulator"
+    normalization: Normalization = "min_max"
+    workers: int = 1
+
+
+@dataclass(frozen=True)
+class OptimizerConfig:
+    """AdamW with one learning rate per part, as the paper's.
+
+    Attributes:
+        backbone_lr: of the vision-language model.
+        head_lr: of the action head.
+        adapter_lr: of everything else.
+        floor_lr: the cosine ends here.
+        warmup_steps: linear warm-up [open in the paper].
+        betas: of AdamW.
+        weight_decay: of AdamW.
+        clip: largest gradient norm.
+    """
+
+    backbone_lr: float = 1e-5
+    head_lr: float = 2e-4
+    adapter_lr: float = 2.5e-5
+    floor_lr: float = 1e-6
+    warmup_steps: int = 5000
+    betas: tuple[float, float] = (0.9, 0.95)
+    weight_decay: float = 1e-8
+    clip: float = 1.0
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """One run.
+
+    Attributes:
+        output: run folder; must not exist unless the run is resumed.
+        data: what is trained on.
+        method: the paper's switches.
+        backbone: the vision-language model.
+        optimizer: learning rates and schedule.
+        steps: optimizer steps.
+        batch_size: demonstrations per process and micro-batch.
+        question_batch_size: questions per process and micro-batch.
+        accumulation: micro-batches per optimizer step.
+        precision: ``auto`` is bf16 on a GPU that has it, else float32; parameters stay float32.
+        seed: of initialization, data order and branch dropout.
+        save_every: steps between checkpoints.
+        keep: checkpoints kept, newest first.
+        action_text: L_action [open in the paper]; ``{chunk}`` becomes the chunk length.
+        reasoning_text: L_teacher [open in the paper].
+    """
+
+    output: Path
+    data: DataConfig
+    method: MethodConfig = field(default_factory=MethodConfig)
+    backbone: BackboneConfig = field(default_factory=BackboneConfig)
+    optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
+    steps: int = 1000
+    batch_size: int = 32
+    question_batch_size: int = 32
+    accumulation: int = 1
+    precision: Precision = "auto"
+    seed: int = 0
+    save_every: int = 500
+    keep: int = 2
+    action_text: str = ACTION_PROMPT
+    reasoning_text: str = REASONING_PROMPT
+
+    def __post_init__(self) -> None:
+        for name in ("steps", "batch_size", "question_batch_size", "accumulation", "save_every", "keep"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} is {getattr(self, name)}; expected at least 1")
+        if self.optimizer.warmup_steps >= self.steps:
+            raise ValueError(
+                f"optimizer.warmup_steps is {self.optimizer.warmup_steps}, but the run has only {self.steps} steps; "
+                "lower the one or raise the other"
+            )
+        needed = {"none": (), "2d": ("general_qa",), "3d": ("general_qa", "spatial_qa")}[self.method.qa_data]
+        for name in needed:
+            if getattr(self.data, name) is None:
+                raise ValueError(
+                    f"method.qa_data is '{self.method.qa_data}', which needs data.{name}; give its folder, or set "
+                    "method.qa_data to none"
+                )
+
+
+def plain(config: Any) -> dict[str, Any]:
+    """A configuration as JSON-ready values."""
+    values: dict[str, Any] = dataclasses.asdict(config)
+    return {key: _plain(value) for key, value in values.items()}
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, (tuple, list)):
+        return [_plain(item) for item in value]
+    return str(value) if isinstance(value, Path) else value

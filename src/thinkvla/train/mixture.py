@@ -1,0 +1,129 @@
+"""Which samples make up which micro-batch: a pure function of the seed and the micro-batch's number.
+
+Nothing has to be remembered to resume a run: micro-batch 1000 holds the same samples whether the run began there or
+at 0, and however many processes prepare it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+from numpy.typing import NDArray
+
+from thinkvla.contract import Observation
+from thinkvla.data.lerobot_reader import EpisodeDataset
+from thinkvla.data.spatial_qa import QADataset
+from thinkvla.method.batch import QuestionBatch, RobotBatch
+from thinkvla.preprocessor import Preprocessor, QuestionSample, RobotSample
+from thinkvla.teachers.cache import FeatureCache
+
+
+@dataclass(frozen=True)
+class MicroBatch:
+    """Demonstrations and, if the method co-trains on any, questions."""
+
+    robot: RobotBatch
+    questions: QuestionBatch | None
+
+
+@lru_cache(maxsize=8)
+def _order(length: int, seed: int, epoch: int) -> NDArray[np.int64]:
+    return np.random.default_rng((seed, epoch)).permutation(length)
+
+
+def shuffled(position: int, length: int, seed: int) -> int:
+    """Sample at ``position`` of an endless stream: every epoch is a permutation of its own."""
+    epoch, place = divmod(position, length)
+    return int(_order(length, seed, epoch)[place])
+
+
+def interleaved(position: int, share: float) -> tuple[bool, int]:
+    """Two streams mixed evenly: whether ``position`` belongs to the first, whose share it is, and its place there.
+
+    Among the first n positions the first stream has round-down(n · share), whatever n.
+    """
+    before = int(position * share + 1e-9)
+    first = int((position + 1) * share + 1e-9) > before
+    return first, before if first else position - before
+
+
+class CoTrainingData:
+    """Micro-batches by number, for a data loader without batching of its own.
+
+    Args:
+        preprocessor: makes tensors of samples.
+        episodes: demonstrations.
+        geometry: the teacher's features of the same frames, or None.
+        questions: general rows, or spatial and general rows, or nothing.
+        spatial_share: share of spatial rows where both kinds are there.
+        chunk: actions per sample.
+        batch_size: demonstrations in one micro-batch of one process.
+        question_batch_size: questions in one micro-batch of one process.
+        seed: of the order.
+        process: rank of this process and number of processes; together they walk one stream.
+        length: micro-batches in the whole run.
+    """
+
+    def __init__(
+        self,
+        preprocessor: Preprocessor,
+        episodes: EpisodeDataset,
+        geometry: FeatureCache | None,
+        questions: Sequence[QADataset],
+        *,
+        spatial_share: float,
+        chunk: int,
+        batch_size: int,
+        question_batch_size: int,
+        seed: int,
+        process: tuple[int, int],
+        length: int,
+    ) -> None:
+        self.preprocessor = preprocessor
+        self.episodes = episodes
+        self.geometry = geometry
+        self.questions = tuple(questions)
+        self.spatial_share = spatial_share
+        self.chunk = chunk
+        self.batch_size = batch_size
+        self.question_batch_size = question_batch_size
+        self.seed = seed
+        self.process = process
+        self.length = length
+
+    def __len__(self) -> int:
+        return self.length
+
+    def __getitem__(self, number: int) -> MicroBatch:
+        robot = [self._demonstration(p) for p in self._positions(number, self.batch_size)]
+        questions = None
+        if self.questions:
+            rows = [self._question(p) for p in self._positions(number, self.question_batch_size)]
+            questions = self.preprocessor.question_batch(rows)
+        return MicroBatch(self.preprocessor.robot_batch(robot), questions)
+
+    def _positions(self, number: int, size: int) -> range:
+        rank, processes = self.process
+        start = (number * processes + rank) * size
+        return range(start, start + size)
+
+    def _demonstration(self, position: int) -> RobotSample:
+        index = shuffled(position, len(self.episodes), self.seed)
+        actions, padding = self.episodes.actions(index, self.chunk)
+        return RobotSample(
+            Observation(self.episodes.frames(index), self.episodes.instruction(index)),
+            actions,
+            ~padding,
+            self.geometry[index] if self.geometry is not None else None,
+        )
+
+    def _question(self, position: int) -> QuestionSample:
+        source = self.questions[0]
+        if len(self.questions) == 2:
+            first, position = interleaved(position, self.spatial_share)
+            source = self.questions[0 if first else 1]
+        row = source[shuffled(position, len(source), self.seed)]
+        return QuestionSample(row.image, row.question, row.answer, row.spatial)

@@ -1,0 +1,84 @@
+"""From a configuration to the things a run needs: policy, preprocessor and data."""
+
+from __future__ import annotations
+
+import torch
+
+from thinkvla.backbones.build import build_backbone
+from thinkvla.data.lerobot_reader import EpisodeDataset
+from thinkvla.data.spatial_qa import QADataset
+from thinkvla.method.policy import ThinkVLA
+from thinkvla.method.prompts import new_tokens
+from thinkvla.preprocessor import ActionNormalizer, Preprocessor
+from thinkvla.teachers.cache import FeatureCache, build_cache
+from thinkvla.teachers.simulator import SimulatorTeacher
+from thinkvla.train.config import TrainConfig
+from thinkvla.train.mixture import CoTrainingData
+
+
+def build_policy(config: TrainConfig, episodes: EpisodeDataset) -> tuple[ThinkVLA, Preprocessor]:
+    """An untrained policy for the embodiment of ``episodes``, with its preprocessor.
+
+    Raises:
+        ValueError: the method's action size is not the data's.
+    """
+    dimension = episodes.embodiment.action_dim
+    if config.method.action_dim != dimension:
+        raise ValueError(
+            f"method.action_dim is {config.method.action_dim}, but actions in {episodes.path} have {dimension} values"
+        )
+    torch.manual_seed(config.seed)
+    parts = build_backbone(config.backbone, new_tokens(config.method))
+    normalizer = ActionNormalizer.from_statistics(episodes.statistics["action"].values, config.data.normalization)
+    preprocessor = Preprocessor(
+        episodes.embodiment,
+        config.method,
+        normalizer,
+        parts.tokenizer,
+        parts.image_processor,
+        config.action_text,
+        config.reasoning_text,
+    )
+    prompts = preprocessor.prompts
+    policy = ThinkVLA(parts.backbone, config.method, tuple(prompts.anchor), tuple(prompts.queries))
+    return policy, preprocessor
+
+
+def geometry_features(config: TrainConfig, episodes: EpisodeDataset) -> FeatureCache | None:
+    """The geometry teacher's features of all frames, computed now unless cached; None without the adapter."""
+    if not config.method.geometry_adapter:
+        return None
+    teacher = SimulatorTeacher()
+    if config.method.geometry_dim != teacher.dim:
+        raise ValueError(
+            f"method.geometry_dim is {config.method.geometry_dim}, but the teacher '{config.data.teacher}' gives "
+            f"features of size {teacher.dim}; set it to that"
+        )
+    folder = episodes.path / ".cache"
+    return build_cache(teacher, episodes, folder / f"geometry-{teacher.fingerprint}-{episodes.fingerprint}.npy")
+
+
+def question_sets(config: TrainConfig) -> list[QADataset]:
+    """Question sets of the run: none, general, or spatial and general."""
+    data = config.data
+    wanted = {"none": (), "2d": (data.general_qa,), "3d": (data.spatial_qa, data.general_qa)}[config.method.qa_data]
+    return [QADataset(path) for path in wanted if path is not None]
+
+
+def co_training_data(
+    config: TrainConfig, episodes: EpisodeDataset, preprocessor: Preprocessor, process: tuple[int, int]
+) -> CoTrainingData:
+    """Micro-batches of the whole run for one process."""
+    return CoTrainingData(
+        preprocessor,
+        episodes,
+        geometry_features(config, episodes),
+        question_sets(config),
+        spatial_share=config.data.spatial_share,
+        chunk=config.method.chunk,
+        batch_size=config.batch_size,
+        question_batch_size=config.question_batch_size,
+        seed=config.seed,
+        process=process,
+        length=config.steps * config.accumulation,
+    )
