@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from thinkvla.contract import Embodiment
-from thinkvla.data.lerobot_writer import EpisodeWriter
+from thinkvla.data.lerobot_writer import write_episodes
 
 EMBODIMENT = Embodiment(
     name="blocks",
@@ -55,7 +55,7 @@ def write(
     path: Path, episodes: list[Blocks], max_file_bytes: int = 100 * 2**20, point_maps: bool = True
 ) -> Path:
     """Write synthetic episodes as a data set."""
-    with EpisodeWriter(path, EMBODIMENT, max_file_bytes) as writer:
+    with write_episodes(path, EMBODIMENT, max_file_bytes) as writer:
         for episode in episodes:
             points = episode.point_maps if point_maps else None
             writer.add_episode(episode.images, episode.actions, episode.instruction, points)

@@ -49,7 +49,7 @@ class StubPolicy:
 
 
 class StubBenchmark(StepBenchmark):  # type: ignore[misc]
-    """Two tasks, one out of reach. ``crash``: task whose simulator raises; ``die``: one that ends its process (* any)."""
+    """Two tasks, one out of reach; ``crash``: task whose simulator raises, ``die``: one that ends its process."""
 
     def __init__(self, observe_every: int = 1, crash: str = "", die: str = "") -> None:
         super().__init__()

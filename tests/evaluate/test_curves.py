@@ -39,9 +39,7 @@ def test_reads_every_number_but_step_and_time(tmp_path: Path) -> None:
 
 
 def test_metrics_may_be_logged_at_some_steps_only(tmp_path: Path) -> None:
-    (tmp_path / "metrics.jsonl").write_text(
-        '{"step": 1, "loss": 2}\n{"step": 2, "loss": 1, "loss/language": 3}\n'
-    )
+    (tmp_path / "metrics.jsonl").write_text('{"step": 1, "loss": 2}\n{"step": 2, "loss": 1, "loss/language": 3}\n')
     assert read_metrics(tmp_path)["loss/language"] == ([2.0], [3.0])
 
 

@@ -86,9 +86,7 @@ def test_missing_file_is_named(tmp_path: Path) -> None:
 def test_other_files_are_refused(tmp_path: Path, change: dict[str, object], words: str) -> None:
     result(MIXED).save(tmp_path)
     file = tmp_path / "results.json"
-    values = {
-        key: value for key, value in {**json.loads(file.read_text()), **change}.items() if value is not ...
-    }
+    values = {key: value for key, value in {**json.loads(file.read_text()), **change}.items() if value is not ...}
     file.write_text(json.dumps(values))
     with pytest.raises(ValueError, match=words):
         EvaluationResult.load(tmp_path)

@@ -7,8 +7,6 @@ build it at the same time do the work twice and both end with a whole file.
 
 from __future__ import annotations
 
-import shutil
-import uuid
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -18,6 +16,7 @@ from numpy.typing import NDArray
 from thinkvla.contract import Embodiment, Image
 from thinkvla.data.lerobot_layout import EpisodeRecord
 from thinkvla.data.video import decode_video
+from thinkvla.files import new_file
 from thinkvla.progress import progress
 
 
@@ -42,15 +41,7 @@ def open_frames(
 def _build(
     path: Path, root: Path, embodiment: Embodiment, episodes: Sequence[EpisodeRecord], shape: tuple[int, ...]
 ) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    needed, free = int(np.prod(shape)), shutil.disk_usage(path.parent).free
-    if needed > free:
-        raise ValueError(
-            f"{path}: decoded frames need {needed / 1e9:.1f} GB and {free / 1e9:.1f} GB are free; "
-            "choose another cache folder"
-        )
-    partial = path.with_name(f"{path.name}.{uuid.uuid4().hex[:8]}.partial")
-    try:
+    with new_file(path, size=int(np.prod(shape))) as partial:
         frames = np.lib.format.open_memmap(partial, mode="w+", dtype=np.uint8, shape=shape)
         with progress("frame") as display:
             task = display.add_task("decoding frames", total=shape[0] * shape[1])
@@ -61,10 +52,6 @@ def _build(
                         frames[row, view] = image
                         display.advance(task)
         frames.flush()
-        del frames
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def by_video(episodes: Sequence[EpisodeRecord], camera: str) -> dict[str, list[EpisodeRecord]]:

@@ -8,11 +8,9 @@ looks like data.
 from __future__ import annotations
 
 import json
-import shutil
-import uuid
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 import numpy as np
@@ -24,6 +22,7 @@ from thinkvla.contract import Embodiment, Image, check_actions
 from thinkvla.data import lerobot_layout as layout
 from thinkvla.data import video
 from thinkvla.data.statistics import ImageStatistics, VectorStatistics, source_fingerprint
+from thinkvla.files import new_folder
 
 Gatherers = dict[str, VectorStatistics | ImageStatistics]
 SCALARS = {
@@ -35,28 +34,36 @@ SCALARS = {
 }
 
 
-class EpisodeWriter:
-    """Writes a data set episode by episode; use it as a context manager.
+@contextmanager
+def write_episodes(
+    path: Path, embodiment: Embodiment, max_file_bytes: int = 100 * 2**20
+) -> Iterator[EpisodeWriter]:
+    """Write the data set ``path``; it is complete when the context ends well, and removed otherwise.
 
-    Leaving the context normally completes the data set; leaving it by an exception removes what was written.
+    A new data or video file starts once one holds ``max_file_bytes``.
+
+    Raises:
+        ValueError: ``path`` exists, the embodiment's rate is not a whole number, or no episode was added.
     """
+    if embodiment.control_hz != int(embodiment.control_hz):
+        raise ValueError(
+            f"control_hz is {embodiment.control_hz}; LeRobot needs a whole number of frames per second"
+        )
+    with new_folder(path) as folder:
+        writer = EpisodeWriter(folder, embodiment, max_file_bytes)
+        try:
+            yield writer
+        finally:
+            writer.close_files()
+        writer.write_metadata()
 
-    def __init__(self, path: Path, embodiment: Embodiment, max_file_bytes: int = 100 * 2**20) -> None:
-        """Begin the data set ``path``; a new data or video file starts once one holds ``max_file_bytes``.
 
-        Raises:
-            ValueError: ``path`` exists, or the embodiment's rate is not a whole number.
-        """
-        if path.exists():
-            raise ValueError(f"{path} exists already; choose another output folder or remove it")
-        if embodiment.control_hz != int(embodiment.control_hz):
-            raise ValueError(
-                f"control_hz is {embodiment.control_hz}; LeRobot needs a whole number of frames per second"
-            )
-        self._path, self._embodiment, self._max_file_bytes = path, embodiment, max_file_bytes
+class EpisodeWriter:
+    """Adds episodes to a data set that grows in ``root``; :func:`write_episodes` makes one."""
+
+    def __init__(self, root: Path, embodiment: Embodiment, max_file_bytes: int) -> None:
+        self._root, self._embodiment, self._max_file_bytes = root, embodiment, max_file_bytes
         self._fps = int(embodiment.control_hz)
-        self._root = path.with_name(f"{path.name}.{uuid.uuid4().hex[:8]}.partial")
-        self._root.mkdir(parents=True)
         self._frames = 0
         self._tasks: list[str] = []
         self._episodes: list[dict[str, Any]] = []
@@ -123,19 +130,6 @@ class EpisodeWriter:
         self._episodes.append(row)
         self._actions.append(actions)
         self._frames += length
-
-    def __enter__(self) -> EpisodeWriter:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        try:
-            self._close_files()
-            if kind is None:
-                self._complete()
-        finally:
-            shutil.rmtree(self._root, ignore_errors=True)
 
     def _check(
         self,
@@ -214,15 +208,17 @@ class EpisodeWriter:
         times = {"from_timestamp": first / self._fps, "to_timestamp": writer.frames / self._fps}
         return row | {f"videos/{key}/{name}": value for name, value in times.items()}
 
-    def _close_files(self) -> None:
+    def close_files(self) -> None:
+        """Finish the table and the videos."""
         if self._table is not None:
             self._table.close()
         for writer in self._videos.values():
             writer.close()
 
-    def _complete(self) -> None:
+    def write_metadata(self) -> None:
+        """Write ``meta/``; raises ValueError if there is no episode."""
         if not self._episodes:
-            raise ValueError(f"{self._path}: no episode was written, so there is no data set")
+            raise ValueError("no episode was added, so there is no data set to write")
         episodes = self._root / layout.EPISODES.format(chunk_index=0, file_index=0)
         episodes.parent.mkdir(parents=True)
         pq.write_table(pa.Table.from_pylist(self._episodes), episodes)
@@ -243,7 +239,6 @@ class EpisodeWriter:
                 }
                 | {"frame": "robot base", "unit": "metre", "dtype": "float16"},
             )
-        self._root.rename(self._path)
 
     def _info(self) -> dict[str, Any]:
         height, width = self._embodiment.image_size

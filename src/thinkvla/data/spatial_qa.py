@@ -10,12 +10,10 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
-import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 import numpy as np
@@ -25,6 +23,7 @@ from PIL import Image as Pillow
 from PIL import UnidentifiedImageError
 
 from thinkvla.contract import Image
+from thinkvla.files import new_folder
 
 SPATIAL_ROWS = "rows.parquet"
 GENERAL_ROWS = "rows.jsonl"
@@ -100,19 +99,25 @@ class QADataset:
         return QARow(image, entry.question, entry.answer, entry.category, self.spatial)
 
 
-class QAWriter:
-    """Writes a set of questions with their images; use it as a context manager.
+@contextmanager
+def write_questions(path: Path) -> Iterator[QAWriter]:
+    """Write the set ``path``; it is complete when the context ends well, and removed otherwise.
 
-    The set grows under a temporary name and takes its own when the context is left normally.
+    Raises:
+        ValueError: ``path`` exists, or no question was added, or both kinds were.
     """
+    with new_folder(path) as folder:
+        writer = QAWriter(folder)
+        yield writer
+        writer.write_rows()
 
-    def __init__(self, path: Path) -> None:
-        """Begin the set ``path``; raises ValueError if it exists."""
-        if path.exists():
-            raise ValueError(f"{path} exists already; choose another output folder or remove it")
-        self._path = path
-        self._root = path.with_name(f"{path.name}.{uuid.uuid4().hex[:8]}.partial")
-        (self._root / IMAGES).mkdir(parents=True)
+
+class QAWriter:
+    """Adds questions with their images to a set that grows in ``root``; :func:`write_questions` makes one."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+        (root / IMAGES).mkdir()
         self._spatial: list[dict[str, Any]] = []
         self._general: list[dict[str, Any]] = []
         self._images = 0
@@ -136,28 +141,11 @@ class QAWriter:
                 | {"category": row["category"]}
             )
 
-    def __enter__(self) -> QAWriter:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        try:
-            if kind is None:
-                self._complete()
-        finally:
-            shutil.rmtree(self._root, ignore_errors=True)
-
-    def _save(self, image: Image) -> str:
-        name = f"{self._images:06d}.png"
-        Pillow.fromarray(image).save(self._root / IMAGES / name)
-        self._images += 1
-        return name
-
-    def _complete(self) -> None:
+    def write_rows(self) -> None:
+        """Write the rows; raises ValueError unless they are all spatial or all general."""
         if bool(self._spatial) == bool(self._general):
             raise ValueError(
-                f"{self._path}: a set needs spatial or general questions, not both and not none "
+                "a set needs spatial or general questions, not both and not none "
                 f"({len(self._spatial)} spatial, {len(self._general)} general given)"
             )
         if self._spatial:
@@ -165,7 +153,12 @@ class QAWriter:
         else:
             lines = [json.dumps(row, ensure_ascii=False) for row in self._general]
             (self._root / GENERAL_ROWS).write_text("\n".join(lines) + "\n")
-        self._root.rename(self._path)
+
+    def _save(self, image: Image) -> str:
+        name = f"{self._images:06d}.png"
+        Pillow.fromarray(image).save(self._root / IMAGES / name)
+        self._images += 1
+        return name
 
 
 def read_image(path: Path) -> Image:

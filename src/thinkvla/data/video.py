@@ -29,14 +29,15 @@ class VideoWriter:
         """Open ``path`` (its folder is made) for frames of ``size`` (height, width)."""
         path.parent.mkdir(parents=True, exist_ok=True)
         self._container = av.open(str(path), "w")
-        # One encoder thread: the same frames then give the same file on every machine.
+        # One thread and no look-ahead: with look-ahead, one file in a hundred differed in its bits (not its
+        # pixels) for the same frames, so that the data set had another fingerprint.
         options = {
             "crf": str(CONSTANT_RATE_FACTOR),
             "preset": "veryfast",
-            "g": str(KEYFRAME_EVERY),
-            "bf": "0",
+            "tune": "zerolatency",
             "threads": "1",
         }
+        options |= {"g": str(KEYFRAME_EVERY), "bf": "0"}
         self._stream = self._container.add_stream("libx264", rate=fps, options=options)
         self._stream.height, self._stream.width = size
         self._stream.pix_fmt = PIXEL_FORMAT

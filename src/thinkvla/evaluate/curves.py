@@ -51,9 +51,7 @@ def read_metrics(run: Path) -> dict[str, tuple[list[float], list[float]]]:
             row = json.loads(line)
             step = float(row["step"])
         except (ValueError, KeyError, TypeError) as error:
-            raise ValueError(
-                f"{file}, line {number}: expected a JSON object with 'step', got {line[:60]!r}"
-            ) from error
+            raise ValueError(f"{file}, line {number}: expected a JSON object with 'step', got {line[:60]!r}") from error
         for name, value in row.items():
             if name not in ("step", "time") and isinstance(value, int | float):
                 steps, values = series.setdefault(name, ([], []))
@@ -87,9 +85,7 @@ def _draw(name: str, steps: np.ndarray, values: np.ndarray) -> Curve:
     smoothed = smooth(values, span=len(values) / 50) if noisy else values
     title = TITLES.get(name, name)
     # Text stays text (the page's font); the salt keeps the ids of several drawings on a page apart, and repeatable.
-    with rc_context(
-        {"svg.fonttype": "none", "svg.hashsalt": name, "font.size": 8.5, "font.family": "sans-serif"}
-    ):
+    with rc_context({"svg.fonttype": "none", "svg.hashsalt": name, "font.size": 8.5, "font.family": "sans-serif"}):
         figure = Figure(figsize=(3.6, 2.0), layout="constrained")
         FigureCanvasSVG(figure)
         axes = figure.add_subplot()

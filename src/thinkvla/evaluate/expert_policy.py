@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-
 from thinkvla.contract import ActionChunk, Actions, ContractError, Observation
 from thinkvla.evaluate.policy import PrivilegedObservation
 from thinkvla.evaluate.tabletop_benchmark import choose_tasks
@@ -28,9 +27,7 @@ class ExpertPolicy:
 
     def _action(self, observation: Observation) -> Actions:
         if not isinstance(observation, PrivilegedObservation):
-            raise ContractError(
-                "the expert needs ground truth; serve it with PolicyServer(..., privileged=True)"
-            )
+            raise ContractError("the expert needs ground truth; serve it with PolicyServer(..., privileged=True)")
         key = (observation.suite, observation.task)
         if key not in self._worlds:
             (task,) = choose_tasks(observation.suite, [observation.task])

@@ -57,9 +57,7 @@ def run_parallel(
         }
         config_file = output / "config.json"
         config_file.write_text(json.dumps(config, indent=2), "utf-8")
-        processes = [
-            stack.enter_context(_simulator(config_file, worker, workers, output)) for worker in range(workers)
-        ]
+        processes = [stack.enter_context(_simulator(config_file, worker, workers, output)) for worker in range(workers)]
         _wait(processes, database, episodes)
     records = [
         {**episode, "task": task["task"], "rows": _rows(database, episode)}
@@ -127,6 +125,4 @@ def _rows(database: Path, episode: Mapping[str, Any]) -> list[dict[str, Any]]:
     """What the benchmark recorded at each step of one episode, in order."""
     query = "SELECT fields FROM step_rows WHERE sid = ? AND eid = ? ORDER BY step_id"
     with closing(sqlite3.connect(database, timeout=60)) as connection:
-        return [
-            json.loads(fields) for (fields,) in connection.execute(query, (episode["sid"], episode["eid"]))
-        ]
+        return [json.loads(fields) for (fields,) in connection.execute(query, (episode["sid"], episode["eid"]))]

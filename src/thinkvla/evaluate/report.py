@@ -19,7 +19,7 @@ from markupsafe import Markup
 
 from thinkvla.evaluate.curves import Curve, draw_curves, read_metrics
 from thinkvla.evaluate.results import Episode, EvaluationResult, Rate
-from thinkvla.evaluate.samples import DatasetSamples, data_url, draw_samples
+from thinkvla.evaluate.samples import data_url, draw_samples
 from thinkvla.tabletop.seeds import seeds
 
 
@@ -118,9 +118,7 @@ def _flat(values: dict[str, Any], prefix: str = "") -> Iterable[tuple[str, Any]]
 
 
 def _template() -> Any:
-    environment = Environment(
-        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
+    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     environment.filters |= {"percent": _percent, "interval": _interval, "plain": _plain, "svg": Markup}
     return environment.from_string(files("thinkvla.evaluate").joinpath("report.html").read_text("utf-8"))
 

@@ -1,7 +1,7 @@
 """What an evaluation found: episodes, success rates with intervals, and everything needed to repeat it.
 
-Written as ``results.json`` in the evaluation's folder. Episodes that ended in an error are no failures of the policy: they
-are counted and listed apart, and rates are over the episodes that ran.
+Written as ``results.json`` in the evaluation's folder. Episodes that ended in an error are no failures of the
+policy: they are counted and listed apart, and rates are over the episodes that ran.
 """
 
 from __future__ import annotations

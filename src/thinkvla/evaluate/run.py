@@ -62,9 +62,11 @@ class EvaluateOptions:
 def evaluate(options: EvaluateOptions) -> EvaluationResult:
     """Evaluate what ``options`` name; results, videos and the harness's records are in ``options.output``.
 
-    Raises ValueError for options that do not fit (unknown suite or task, existing output, seeds outside the published
-    ranges, something that is not a checkpoint), ContractError when the checkpoint is for another robot, and RuntimeError
-    when no episode could be started.
+    Raises:
+        ValueError: options do not fit: unknown suite or task, existing output, seeds outside the published ranges, or
+            something that is not a checkpoint.
+        ContractError: the checkpoint is for another robot.
+        RuntimeError: no episode could be started.
     """
     tasks = _check(options)
     if options.checkpoint == EXPERT:

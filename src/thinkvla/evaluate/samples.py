@@ -17,6 +17,9 @@ from thinkvla.data.spatial_qa import QADataset
 
 MOMENTS = (0.0, 0.35, 0.6, 0.9)
 """Where in an episode its frames are taken, as fractions of its length."""
+DEMONSTRATIONS = 6
+QUESTIONS = {"spatial_qa": 4, "general_qa": 2}
+"""How many questions are shown of each set."""
 
 
 @dataclass(frozen=True)
@@ -47,11 +50,11 @@ class DatasetSamples:
     questions: tuple[QuestionSample, ...]
 
 
-def draw_samples(dataset: Path, *, demonstrations: int = 4, questions: int = 6) -> DatasetSamples:
-    """Samples spread evenly over the folder that ``thinkvla.data.generate`` wrote; raises ValueError when it is not one."""
+def draw_samples(dataset: Path) -> DatasetSamples:
+    """Samples spread evenly over a data set that ``thinkvla.data.generate`` wrote; raises ValueError for another one."""
     episodes = EpisodeDataset(dataset / "episodes")
     shown = []
-    for record in (episodes.episodes[i] for i in _spread(len(episodes.episodes), demonstrations)):
+    for record in (episodes.episodes[i] for i in _spread(len(episodes.episodes), DEMONSTRATIONS)):
         indices = [record.start + int(moment * record.length) for moment in MOMENTS]
         frames = tuple(
             png_url(np.concatenate([episodes.frames(i)[c] for c in episodes.embodiment.cameras], axis=1))
@@ -59,7 +62,7 @@ def draw_samples(dataset: Path, *, demonstrations: int = 4, questions: int = 6) 
         )
         shown.append(EpisodeSample(episodes.instruction(record.start), frames))
     rows: list[QuestionSample] = []
-    for folder, count in (("spatial_qa", questions - questions // 3), ("general_qa", questions // 3)):
+    for folder, count in QUESTIONS.items():
         source = QADataset(dataset / folder)
         for row in (source[i] for i in _spread(len(source), count)):
             image = None if row.image is None else png_url(row.image)
@@ -81,8 +84,4 @@ def data_url(kind: str, content: bytes) -> str:
 
 def _spread(length: int, count: int) -> Sequence[int]:
     """At most ``count`` different indices, evenly over ``range(length)``."""
-    return (
-        [int(i) for i in np.unique(np.linspace(0, length - 1, min(count, length)).astype(int))]
-        if length
-        else []
-    )
+    return [int(i) for i in np.unique(np.linspace(0, length - 1, min(count, length)).astype(int))] if length else []

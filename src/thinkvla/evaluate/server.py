@@ -27,9 +27,7 @@ class PolicyServer(PredictModelServer):  # type: ignore[misc]  # vla-eval ships 
     Raises ValueError when ``execute`` does not fit the policy's chunk.
     """
 
-    def __init__(
-        self, policy: Policy, *, execute: int | None = None, batch: int = 1, privileged: bool = False
-    ) -> None:
+    def __init__(self, policy: Policy, *, execute: int | None = None, batch: int = 1, privileged: bool = False) -> None:
         self.execute = policy.chunk if execute is None else execute
         if not 1 <= self.execute <= policy.chunk:
             raise ValueError(f"execute is {execute}; this policy's chunks allow 1 to {policy.chunk} steps")

@@ -17,9 +17,7 @@ from vla_eval.protocol.numpy_codec import set_image_format
 
 def main(config: Path, worker: int, workers: int, evaluation: str) -> None:
     """Run this worker's share of the vla-eval configuration in ``config``; raises when the simulator is unusable."""
-    logging.basicConfig(
-        level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stdout
-    )
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stdout)
     set_image_format("raw")  # server and simulator share a machine: compressing images only costs time
     orchestrator = Orchestrator(
         json.loads(config.read_text("utf-8")), shard_id=worker, num_shards=workers, eval_id=evaluation

@@ -8,7 +8,6 @@ from typing import Any
 from vla_eval.benchmarks.base import StepBenchmark, StepResult
 from vla_eval.specs import DimSpec
 
-from thinkvla.contract import Observation
 from thinkvla.evaluate.policy import PrivilegedObservation
 from thinkvla.evaluate.wire import action_spec, encode_observation, observation_spec
 from thinkvla.tabletop.embodiment import TABLETOP

@@ -1,7 +1,7 @@
 """Videos of chosen episodes, made after the evaluation by replaying the actions that were recorded.
 
-The world is deterministic, so a replay shows exactly what happened; episodes can be chosen by how they ended, larger than
-the policy saw them, and an evaluation without videos pays nothing.
+The world is deterministic, so a replay shows exactly what happened. Episodes can thus be chosen by how they ended and
+filmed larger than the policy saw them, and an evaluation without videos pays nothing.
 """
 
 from __future__ import annotations
@@ -78,9 +78,7 @@ def _views(world: World) -> Image:
 def write_video(path: Path, frames: Sequence[Image], fps: int) -> None:
     """Write (H, W, 3) uint8 frames, sides even, as h264 in yuv420p, which every browser plays."""
     with av.open(str(path), "w", options={"movflags": "faststart"}) as container:
-        stream = container.add_stream(
-            "libx264", rate=fps, options={"crf": "20", "preset": "veryfast", "threads": "1"}
-        )
+        stream = container.add_stream("libx264", rate=fps, options={"crf": "20", "preset": "veryfast", "threads": "1"})
         stream.height, stream.width = frames[0].shape[:2]
         stream.pix_fmt = "yuv420p"
         for number, image in enumerate(frames):

@@ -29,11 +29,7 @@ def action_spec(embodiment: Embodiment) -> dict[str, DimSpec]:
     )
     described = ", ".join(f"{name} ({unit}) {low:g}..{high:g}" for name, unit, low, high in dimensions)
     bounds = (min(embodiment.action_low), max(embodiment.action_high))
-    return {
-        "action": DimSpec(
-            "action", embodiment.action_dim, f"{described} at {embodiment.control_hz:g} Hz", bounds
-        )
-    }
+    return {"action": DimSpec("action", embodiment.action_dim, f"{described} at {embodiment.control_hz:g} Hz", bounds)}
 
 
 def observation_spec(embodiment: Embodiment) -> dict[str, DimSpec]:
@@ -97,7 +93,5 @@ def _entry(message: Mapping[str, Any], key: str, kind: type) -> Any:
         raise ContractError(f"observation message: key '{key}' is missing (got {sorted(message)})")
     value = message[key]
     if not isinstance(value, kind):
-        raise ContractError(
-            f"observation message: '{key}' must be {kind.__name__}, got {type(value).__name__}"
-        )
+        raise ContractError(f"observation message: '{key}' must be {kind.__name__}, got {type(value).__name__}")
     return value

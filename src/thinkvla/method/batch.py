@@ -19,7 +19,7 @@ class _Movable:
         moved = {}
         for field in fields(self):  # type: ignore[arg-type]
             value = getattr(self, field.name)
-            moved[field.name] = value.to(device, non_blocking=True) if hasattr(value, "to") else value
+            moved[field.name] = value.to(device) if hasattr(value, "to") else value
         return type(self)(**moved)
 
 

@@ -11,6 +11,8 @@ from typing import Any
 import mujoco
 import numpy as np
 
+from thinkvla.tabletop.shapes import STIFF
+
 ARM_JOINTS = ("base_yaw", "shoulder", "elbow", "wrist_pitch", "wrist_roll", "wrist_yaw")
 FINGER_JOINTS = ("left_finger", "right_finger")
 GRIP_SITE = "grip"
@@ -106,6 +108,7 @@ def _solid(
         conaffinity=2,
         condim=4,
         friction=(1.0, 0.005, 0.0005),
+        solref=STIFF,
     )
 
 

@@ -76,7 +76,7 @@ class Episode:
 def record_episode(world: World, seed: int, noise: NoiseSpec) -> Episode:
     """Let the expert act from a seed until the task is done or its steps are used up; same arguments, same episode."""
     expert = Expert(world.task)
-    disturbance = _Disturbance(noise, np.random.default_rng([seed, 1]))
+    disturbance = _Disturbance(noise, world.task.rng(seed, stream=1))
     images: dict[str, list[Image]] = {camera: [] for camera in TABLETOP.cameras}
     actions, point_maps, states = [], [], []
     slips, was_held, success = 0, False, False

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from thinkvla.tabletop.arm import FINGER_TRAVEL
-from thinkvla.tabletop.control import hand_yaw, palm_down, rotation_vector
+from thinkvla.tabletop.control import LARGEST_YAW, hand_yaw, palm_down, rotation_vector
 from thinkvla.tabletop.embodiment import ROTATION, TRANSLATION
 from thinkvla.tabletop.shapes import SHAPES
 from thinkvla.tabletop.state import ObjectState, SceneState, Vector
@@ -30,6 +30,7 @@ _RELEASE = 0.010  # underside of a held object above the container's floor when 
 _DELIVERED = 0.020  # underside below which an object over the container's floor counts as delivered
 _RETREAT = 0.10  # grip point above the delivered object after letting go
 _SQUEEZED = 0.005  # opening beyond the object's width up to which fingers hold it
+_COMMITTED = 0.035  # fingers lower than this above the grip point keep the direction they have
 _CLEAR = 0.018  # opening beyond the object's width from which fingers pass it freely
 
 
@@ -68,7 +69,7 @@ def grasp(state: SceneState, name: str) -> Grasp:
     shape = SHAPES[target.shape]
     point = target.position + target.rotation @ (np.asarray(shape.grip) * _scale(target))
     offset = hand.rotation.T @ (point - hand.position)
-    return Grasp(point, offset, _turn(target, hand_yaw(hand.rotation)), hand.opening - 2 * target.half_size[1])
+    return Grasp(point, offset, _turn(state, target, point), hand.opening - 2 * target.half_size[1])
 
 
 class Expert:
@@ -92,8 +93,10 @@ class Expert:
         turn = 0.0
         if self.delivered(state):
             fingers = OPEN
-            rise = grip.point[2] + _RETREAT - hand.position[2]
-            move = np.array([0.0, 0.0, max(rise, 0.0) if grip.spare > _CLEAR else 0.0])
+            move = container.position - hand.position  # in the middle no wall keeps the fingers from opening
+            move[2] = 0.0
+            if grip.spare > _CLEAR:
+                move = np.array([0.0, 0.0, max(grip.point[2] + _RETREAT - hand.position[2], 0.0)])
         elif grip.held:
             fingers = CLOSE
             move = _over_then_down(container.position - target.position, floor + _RELEASE - underside, _CARRY - underside)
@@ -128,20 +131,37 @@ def _over_then_down(way: Vector, down: float, up: float) -> Vector:
     return np.array([freedom * way[0], freedom * way[1], vertical])
 
 
-def _turn(target: ObjectState, yaw: float) -> float:
-    """Radians from the hand's ``yaw`` to the nearest one at which its fingers close across the object."""
+def _turn(state: SceneState, target: ObjectState, point: Vector) -> float:
+    """Radians to turn the hand until its fingers can close across the object: the least turn that finds them free."""
+    yaw = hand_yaw(state.gripper.rotation)
     axes = SHAPES[target.shape].grip_axes
     if axes:
-        directions = target.rotation[:, list(axes)].T
-        flat = np.linalg.norm(directions[:, :2], axis=1)
-        directions = directions[flat > 0.9 * flat.max()]
+        directions = target.rotation[:2, list(axes)].T
+        lengths = np.linalg.norm(directions, axis=1)
+        directions = directions[lengths > 0.9 * lengths.max()]
     elif target.shape == "cylinder" and abs(target.rotation[2, 2]) < 0.7:  # lying: close across its length
-        directions = np.cross(target.rotation[:, 2], [0.0, 0.0, 1.0])[None]
+        directions = np.cross(target.rotation[:, 2], [0.0, 0.0, 1.0])[None, :2]
     else:
-        return -yaw
-    turns = np.arctan2(directions[:, 1], directions[:, 0]) - np.pi / 2 - yaw
-    turns = (turns + np.pi / 2) % np.pi - np.pi / 2
-    return float(turns[np.argmin(np.abs(turns))])
+        directions = np.array([[0.0, 1.0], [1.0, 1.0], [1.0, -1.0], [1.0, 0.0]])
+    angles = np.tile(np.arctan2(directions[:, 1], directions[:, 0]), 2)
+    turns = (angles - yaw) % np.pi - np.pi / 2  # fingers travel at a right angle to the hand's yaw
+    half = len(turns) // 2
+    turns[half:] -= np.pi * np.sign(turns[half:])  # or the other way round
+    cost = np.abs(turns) + 2 * np.pi * (np.abs(yaw + turns) > LARGEST_YAW - 0.05)
+    if state.gripper.position[2] > point[2] + _COMMITTED:
+        cost += np.pi * np.array([_blocked(state, target, point, angle) for angle in angles])
+    return float(turns[np.argmin(cost)])
+
+
+def _blocked(state: SceneState, target: ObjectState, point: Vector, angle: float) -> bool:
+    """Whether another thing stands where an open finger has to go."""
+    reach = (FINGER_TRAVEL + 0.006) * np.array([np.cos(angle), np.sin(angle), 0.0])
+    fingers = np.stack([point + reach, point - reach])
+    for other in state.objects:
+        local = np.abs((fingers - other.position) @ other.rotation)
+        if other.name != target.name and (local < other.half_size + 0.012).all(axis=1).any():
+            return True
+    return False
 
 
 def _underside(target: ObjectState) -> float:

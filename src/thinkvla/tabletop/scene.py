@@ -13,7 +13,7 @@ import mujoco
 import numpy as np
 
 from thinkvla.tabletop.arm import add_arm
-from thinkvla.tabletop.shapes import COLOURS, RGB, SHAPES, Shape, Triple, add_shape
+from thinkvla.tabletop.shapes import COLOURS, RGB, SHAPES, STIFF, Shape, Triple, add_shape
 
 TABLE = "table"
 TIMESTEP = 0.004
@@ -178,6 +178,7 @@ def _add_surroundings(spec: Any, scene: SceneSpec) -> None:
         conaffinity=3,
         condim=4,
         friction=(1.0, 0.005, 0.0005),
+        solref=STIFF,
     )
 
 

@@ -36,6 +36,10 @@ _CYLINDER = mujoco.mjtGeom.mjGEOM_CYLINDER
 _SPHERE = mujoco.mjtGeom.mjGEOM_SPHERE
 _CAPSULE = mujoco.mjtGeom.mjGEOM_CAPSULE
 
+DENSITY = 800.0
+"""Kilograms per cubic metre of everything on the table: about that of wood."""
+STIFF = (0.008, 1.0)
+"""MuJoCo solref of contacts: the default lets fingers sink millimetres into things this light."""
 COLLISION_ONLY_GROUP = 3
 """MuJoCo geom group of parts that collide but are not drawn."""
 
@@ -191,7 +195,8 @@ def add_shape(body: Any, shape: Shape, rgb: RGB, size: float, alpha: float) -> N
             pos=np.asarray(part.position) * size,
             rgba=(*(part.colour or rgb), alpha),
             group=0 if part.visible else COLLISION_ONLY_GROUP,
-            density=400.0 if part.solid else 0.0,
+            density=DENSITY if part.solid else 0.0,
+            solref=STIFF,
         )
         quat = np.zeros(4)
         mujoco.mju_euler2Quat(quat, np.asarray(part.euler), "XYZ")
@@ -199,7 +204,5 @@ def add_shape(body: Any, shape: Shape, rgb: RGB, size: float, alpha: float) -> N
         if not part.solid:
             geom.contype = geom.conaffinity = 0
             continue
-        geom.contype, geom.conaffinity, geom.condim = 2, 3, 4
-        geom.friction = (1.0, 0.005, 0.0005)
-        if part.geom == _SPHERE:  # rolling friction, or a ball never comes to rest
-            geom.condim, geom.friction = 6, (1.0, 0.005, 0.002)
+        geom.contype, geom.conaffinity = 2, 3
+        geom.condim, geom.friction = 6, (1.0, 0.005, 0.002)  # rolling friction, or a ball never comes to rest

@@ -56,10 +56,13 @@ class Task:
     sample: Callable[[Task, np.random.Generator], SceneSpec]
     max_steps: int = 80
 
+    def rng(self, seed: int, stream: int) -> np.random.Generator:
+        """A random generator of its own for every task, seed and use (``stream``)."""
+        return np.random.default_rng([zlib.crc32(f"{self.suite}/{self.name}".encode()), seed, stream])
+
     def scene(self, seed: int) -> SceneSpec:
         """The scene of a seed: always the same for one task and seed."""
-        identity = zlib.crc32(f"{self.suite}/{self.name}".encode())
-        return self.sample(self, np.random.default_rng([identity, seed]))
+        return self.sample(self, self.rng(seed, stream=0))
 
     def succeeded(self, state: SceneState, contacts: Contacts) -> bool:
         """Whether the target lies in its container: let go, carried by it and by nothing else, and at rest."""

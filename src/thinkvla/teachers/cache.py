@@ -7,8 +7,6 @@ of another teacher or of other frames are refused, not used.
 from __future__ import annotations
 
 import json
-import shutil
-import uuid
 from pathlib import Path
 from typing import Protocol
 
@@ -18,6 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from thinkvla.contract import Embodiment, Image
+from thinkvla.files import new_file
 from thinkvla.progress import progress
 from thinkvla.teachers.protocol import GeometryTeacher
 
@@ -85,16 +84,12 @@ def build_cache(teacher: GeometryTeacher, dataset: FrameSource, path: Path) -> F
     """
     if path.is_file():
         return FeatureCache(path, teacher, dataset)
-    path.parent.mkdir(parents=True, exist_ok=True)
     shape = (len(dataset), len(dataset.embodiment.cameras), *teacher.grid, teacher.dim)
-    needed, free = 2 * int(np.prod(shape)), shutil.disk_usage(path.parent).free
-    if needed > free:
-        raise ValueError(f"{path}: features need {needed / 1e9:.1f} GB, {free / 1e9:.1f} GB are free")
-    partial = path.with_name(f"{path.name}.{uuid.uuid4().hex[:8]}.partial")
-    try:
+    size = 2 * int(np.prod(shape))
+    with new_file(path, size) as partial:
         features = np.lib.format.open_memmap(partial, mode="w+", dtype=np.float16, shape=shape)
         with progress("frame") as display:
-            task = display.add_task(f"geometry features ({needed / 1e6:.0f} MB)", total=len(dataset))
+            task = display.add_task(f"geometry features ({size / 1e6:.0f} MB)", total=len(dataset))
             for start in range(0, len(dataset), BATCH):
                 indices = range(start, min(start + BATCH, len(dataset)))
                 with torch.inference_mode():
@@ -102,12 +97,8 @@ def build_cache(teacher: GeometryTeacher, dataset: FrameSource, path: Path) -> F
                 features[indices.start : indices.stop] = values.cpu().numpy()
                 display.advance(task, len(indices))
         features.flush()
-        del features
         # The key first: a cache without its key is refused, a key without its cache is just built again.
         _key_path(path).write_text(json.dumps(_key(teacher, dataset), indent=2) + "\n")
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
     return FeatureCache(path, teacher, dataset)
 
 

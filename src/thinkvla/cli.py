@@ -1,0 +1,142 @@
+"""The command line: ``thinkvla demo | data | train | eval | report | doctor``.
+
+Every option is a field of a configuration dataclass; ``thinkvla COMMAND --help`` shows them all with their defaults.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import tyro
+from rich.console import Console
+
+from thinkvla import __version__
+
+USAGE = """usage: thinkvla COMMAND ...
+
+  demo                 demonstrations, co-training, closed-loop evaluation and a report, in minutes
+  data generate        write tabletop demonstrations and questions
+  data validate PATH   look for anything wrong in a data set
+  train RECIPE         co-train a policy; recipes are listed by 'thinkvla train'
+  eval CHECKPOINT      success rate in closed loop, with intervals and videos
+  report               one self-contained HTML page from results
+  doctor               what is installed, and whether rendering works
+
+thinkvla COMMAND --help lists the options of a command."""
+
+
+def main() -> None:
+    """Entry point: run one command; a user's mistake is one line on standard error and exit code 2."""
+    arguments = sys.argv[1:]
+    if not arguments or arguments[0] in ("-h", "--help"):
+        print(USAGE)
+        return
+    if arguments[0] == "--version":
+        print(f"thinkvla {__version__}")
+        return
+    try:
+        sys.exit(run(arguments))
+    except ModuleNotFoundError as error:
+        _fail(f"'{error.name}' is not installed; install the extras of this command: pip install 'thinkvla[train,eval]'")
+    except (ValueError, FileExistsError, RuntimeError) as error:
+        if not _raised_here(error):  # a fault, not a user's mistake: show where it happened
+            raise
+        _fail(str(error))
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run a command line without the program's name; returns the exit code, raises the command's errors."""
+    commands: dict[tuple[str, ...], Callable[[list[str]], int]] = {
+        ("demo",): _demo,
+        ("data", "generate"): _generate,
+        ("data", "validate"): _validate,
+        ("train",): _train,
+        ("eval",): _evaluate,
+        ("report",): _report,
+        ("doctor",): _doctor,
+    }
+    for words, command in commands.items():
+        if tuple(arguments[: len(words)]) == words:
+            return command(list(arguments[len(words) :]))
+    raise ValueError(f"no command '{' '.join(arguments[:2])}'; there are {', '.join(' '.join(c) for c in commands)}")
+
+
+def _demo(arguments: list[str]) -> int:
+    from thinkvla.demo import DemoOptions, demo
+
+    print(demo(tyro.cli(DemoOptions, args=arguments, prog="thinkvla demo")))
+    return 0
+
+
+def _generate(arguments: list[str]) -> int:
+    from thinkvla.data.generate import GenerateOptions, generate
+
+    generate(tyro.cli(GenerateOptions, args=arguments, prog="thinkvla data generate"))
+    return 0
+
+
+def _validate(arguments: list[str]) -> int:
+    from thinkvla.data.validate import validate
+
+    def path(path: tyro.conf.Positional[Path]) -> Path:
+        return path
+
+    report = validate(tyro.cli(path, args=arguments, prog="thinkvla data validate"))
+    print(report)
+    return report.exit_code
+
+
+def _train(arguments: list[str]) -> int:
+    from thinkvla.recipes.registry import RECIPES, recipe
+    from thinkvla.train.config import TrainConfig
+    from thinkvla.train.loop import train
+
+    if not arguments or arguments[0].startswith("-"):
+        print("usage: thinkvla train RECIPE [--resume] [options]\n\nrecipes: " + ", ".join(RECIPES))
+        return 0
+    resume = "--resume" in arguments
+    options = [argument for argument in arguments[1:] if argument != "--resume"]
+    config = tyro.cli(
+        TrainConfig, default=recipe(arguments[0]), args=options, prog=f"thinkvla train {arguments[0]} [--resume]"
+    )
+    print(train(config, resume=resume))
+    return 0
+
+
+def _evaluate(arguments: list[str]) -> int:
+    from thinkvla.evaluate.run import EvaluateOptions, evaluate
+
+    options = tyro.cli(EvaluateOptions, args=arguments, prog="thinkvla eval")
+    result = evaluate(options)
+    total = result.total
+    print(f"{total.successes} of {total.episodes} episodes succeeded; results in {options.output}")
+    return 0
+
+
+def _report(arguments: list[str]) -> int:
+    from thinkvla.evaluate.report import ReportOptions, report
+
+    print(report(tyro.cli(ReportOptions, args=arguments, prog="thinkvla report")))
+    return 0
+
+
+def _doctor(arguments: list[str]) -> int:
+    from thinkvla.doctor import doctor
+
+    tyro.cli(lambda: None, args=arguments, prog="thinkvla doctor")
+    return doctor()
+
+
+def _raised_here(error: BaseException) -> bool:
+    """Whether one of our own checks raised the error, rather than a library deep down."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    return trace is not None and Path(trace.tb_frame.f_code.co_filename).is_relative_to(Path(__file__).parent)
+
+
+def _fail(message: str) -> None:
+    Console(stderr=True).print(f"[bold red]error[/] {message}", highlight=False, soft_wrap=True)
+    sys.exit(2)

@@ -1,0 +1,24 @@
+"""Recipes by name."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable
+from functools import partial
+
+from thinkvla.method.config import ABLATIONS
+from thinkvla.recipes.tabletop import tabletop
+from thinkvla.train.config import TrainConfig
+
+RECIPES: dict[str, Callable[[], TrainConfig]] = {"tabletop": tabletop} | {
+    f"tabletop_{row.lower()}": partial(tabletop, row) for row in ABLATIONS
+}
+
+
+def recipe(name: str) -> TrainConfig:
+    """The recipe of that name; raises ValueError with the nearest name."""
+    if name not in RECIPES:
+        near = difflib.get_close_matches(name, RECIPES, n=1)
+        hint = f"did you mean '{near[0]}'?" if near else f"there are {', '.join(RECIPES)}"
+        raise ValueError(f"no recipe '{name}'; {hint}")
+    return RECIPES[name]()

@@ -1,0 +1,141 @@
+"""A training run: accumulation, resume, divergence, and what it leaves behind."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from accelerate import Accelerator
+
+from thinkvla.checkpoint import load_checkpoint
+from thinkvla.data.lerobot_reader import EpisodeDataset
+from thinkvla.method.policy import ThinkVLA
+from thinkvla.train import loop
+from thinkvla.train.config import TrainConfig
+from thinkvla.train.loop import TrainingDiverged, co_training_step, train
+from thinkvla.train.mixture import MicroBatch
+from thinkvla.train.setup import build_policy, co_training_data
+
+
+def losses(folder: Path) -> list[float]:
+    lines = (folder / "metrics.jsonl").read_text().splitlines()
+    return [json.loads(line)["loss"] for line in lines]
+
+
+@pytest.fixture(autouse=True)
+def log_every_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("thinkvla.train.display._SECONDS", 0.0)
+
+
+def test_run_leaves_everything(small_run: TrainConfig) -> None:
+    final = train(small_run)
+    assert final == small_run.output / "policy"
+    for name in ("config.json", "versions.json", "metrics.jsonl", "tensorboard"):
+        assert (small_run.output / name).exists(), name
+    for name in ("config.json", "model.safetensors", "thinkvla_preprocessor.json", "tokenizer.json"):
+        assert (final / name).is_file(), name
+    checkpoints = sorted(path.name for path in (small_run.output / "checkpoints").iterdir())
+    assert checkpoints == ["step-000004", "step-000006"], "the newest two are kept"
+    line = json.loads((small_run.output / "metrics.jsonl").read_text().splitlines()[-1])
+    terms = {"loss/action", "loss/geometry", "loss/reasoning", "loss/language"}
+    assert terms | {"learning_rate", "samples_per_second", "data_wait"} <= line.keys()
+    policy, _ = load_checkpoint(final)
+    assert policy.config == small_run.method
+
+
+def test_loss_is_the_weighted_sum(small_run: TrainConfig) -> None:
+    train(replace(small_run, steps=3))
+    for text in (small_run.output / "metrics.jsonl").read_text().splitlines():
+        line = json.loads(text)
+        expected = line["loss/action"] + 0.5 * line["loss/geometry"] + 0.5 * line["loss/reasoning"]
+        assert line["loss"] == pytest.approx(expected + 0.1 * line["loss/language"], rel=1e-5)
+
+
+def test_resume_gives_the_same_losses(small_run: TrainConfig, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Stopped after step 5, taken up at the checkpoint of step 4, with branch dropout on."""
+    dropping = replace(small_run, method=replace(small_run.method, branch_dropout=0.5))
+    undisturbed = replace(dropping, output=small_run.output.with_name("undisturbed"))
+    train(undisturbed)
+
+    def stop_at_six(model: ThinkVLA, *arguments: object) -> dict[str, float]:
+        if arguments[-1] == 5:
+            raise KeyboardInterrupt
+        return co_training_step(model, *arguments)  # type: ignore[arg-type]
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(loop, "co_training_step", stop_at_six)
+        train(dropping)
+    assert len(losses(dropping.output)) == 5
+    train(dropping, resume=True)
+    assert losses(dropping.output) == losses(undisturbed.output)
+    ours, _ = load_checkpoint(dropping.output / "policy")
+    theirs, _ = load_checkpoint(undisturbed.output / "policy")
+    for (name, a), b in zip(ours.state_dict().items(), theirs.state_dict().values(), strict=True):
+        assert torch.equal(a, b), name
+
+
+def gradient(config: TrainConfig, micro_batches: list[MicroBatch]) -> dict[str, torch.Tensor]:
+    policy, _ = build_policy(config, EpisodeDataset(config.data.episodes))
+    co_training_step(policy, micro_batches, Accelerator(cpu=True), config.method, step=0)
+    return {name: p.grad for name, p in policy.named_parameters() if p.grad is not None}
+
+
+def test_accumulation_equals_the_large_batch(small_run: TrainConfig) -> None:
+    """Four micro-batches of two against one of eight: the same samples, the same gradient."""
+    episodes = EpisodeDataset(small_run.data.episodes)
+    _, preprocessor = build_policy(small_run, episodes)
+    small = co_training_data(small_run, episodes, preprocessor, (0, 1))
+    large = co_training_data(
+        replace(small_run, batch_size=8, question_batch_size=8), episodes, preprocessor, (0, 1)
+    )
+    accumulated = gradient(small_run, [small[number] for number in range(4)])
+    at_once = gradient(small_run, [large[0]])
+    assert accumulated.keys() == at_once.keys()
+    for name, value in at_once.items():
+        torch.testing.assert_close(accumulated[name], value, rtol=1e-4, atol=2e-6, msg=name)
+
+
+def test_divergence_names_step_and_term(small_run: TrainConfig, monkeypatch: pytest.MonkeyPatch) -> None:
+    def poisoned(*arguments: object) -> dict[str, torch.Tensor]:
+        sums = robot_sums(*arguments)  # type: ignore[arg-type]
+        return sums | {"geometry": sums["geometry"] * float("nan")}
+
+    robot_sums = loop.robot_sums
+    monkeypatch.setattr(loop, "robot_sums", poisoned)
+    with pytest.raises(TrainingDiverged, match=r"step 1: the geometry loss is nan"):
+        train(small_run)
+
+
+def test_existing_run_is_not_overwritten(small_run: TrainConfig) -> None:
+    small_run.output.mkdir()
+    (small_run.output / "precious").write_text("results")
+    with pytest.raises(ValueError, match=r"exists and is not overwritten.*--resume"):
+        train(small_run)
+    assert (small_run.output / "precious").read_text() == "results"
+
+
+def test_resume_needs_the_same_configuration(small_run: TrainConfig) -> None:
+    with pytest.raises(ValueError, match="holds no run to resume"):
+        train(small_run, resume=True)
+    train(small_run)
+    changed = replace(small_run, method=replace(small_run.method, anchor_tokens=8))
+    with pytest.raises(ValueError, match=r"method.anchor_tokens \(1 then, 8 now\)"):
+        train(changed, resume=True)
+
+
+def test_wrong_geometry_size_is_named(small_run: TrainConfig) -> None:
+    with pytest.raises(ValueError, match=r"method.geometry_dim is 7.*features of size 48"):
+        train(replace(small_run, method=replace(small_run.method, geometry_dim=7)))
+
+
+@pytest.mark.parametrize(("field", "qa_data"), [("spatial_qa", "3d"), ("general_qa", "2d")])
+def test_missing_questions_are_named(small_run: TrainConfig, field: str, qa_data: str) -> None:
+    with pytest.raises(ValueError, match=f"needs data.{field}"):
+        replace(
+            small_run,
+            method=replace(small_run.method, qa_data=qa_data),  # type: ignore[arg-type]
+            data=replace(small_run.data, **{field: None}),  # type: ignore[arg-type]
+        )
