@@ -122,10 +122,10 @@ def test_served_expert_does_what_it_does_alone(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_served_expert_reaches_its_direct_success_rate(tmp_path: Path) -> None:
-    result = evaluate(EvaluateOptions("expert", tmp_path / "evaluation", episodes=3, videos=0))
+    result = evaluate(EvaluateOptions("expert", tmp_path / "evaluation", episodes=2, videos=0))
     direct = [expert_steps(episode.task, episode.seed) for episode in result.episodes]
     assert [(episode.success, episode.steps) for episode in result.episodes] == direct
-    assert result.total.successes >= 28
+    assert result.total.successes >= 19
 
 
 def test_policy_in_memory(tmp_path: Path) -> None:
@@ -141,10 +141,12 @@ def test_every_episode_of_a_broken_policy_is_an_error(tmp_path: Path) -> None:
         def act(self, observations: Sequence[Observation]) -> list[ActionChunk]:
             return [ActionChunk(np.full((8, 7), np.nan, np.float32)) for _ in observations]
 
-    options = EvaluateOptions("wild", tmp_path / "evaluation", tasks=TASKS[:1], episodes=2, workers=1)
+    options = EvaluateOptions("wild", tmp_path / "evaluation", tasks=TASKS[:1], episodes=4, workers=1)
     result = evaluate_policy(Wild(), options)
-    assert (result.total.episodes, result.total.errors) == (0, 2)
-    assert all("'x' is nan" in (episode.error or "") for episode in result.episodes)
+    assert (result.total.episodes, result.total.errors) == (0, 4)
+    *tried, never_started = (episode.error or "" for episode in result.episodes)
+    assert all("'x' is nan" in error for error in tried)  # after three vla-eval gives this simulator up
+    assert "its simulator process ended before it" in never_started
 
 
 @pytest.mark.parametrize(

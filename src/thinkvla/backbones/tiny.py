@@ -16,7 +16,7 @@ from transformers import Qwen2Tokenizer, Qwen3VLConfig
 from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
 
 IMAGE_SIZE = 96
-PATCH = 8
+PATCH = 12
 SPECIAL_TOKENS = [
     "<|endoftext|>",
     "<|im_start|>",
@@ -52,7 +52,7 @@ def train_tokenizer(texts: Iterable[str], size: int, folder: Path) -> Qwen2Token
 
 
 def tiny_image_processor() -> Qwen2VLImageProcessorPil:
-    """Qwen's image pipeline at 96 × 96 px, 8 px patches: 12 × 12 patches, 36 language tokens a view."""
+    """Qwen's image pipeline at 96 × 96 px, 12 px patches: 8 × 8 patches, 16 language tokens a view."""
     pixels = IMAGE_SIZE * IMAGE_SIZE
     return Qwen2VLImageProcessorPil(
         patch_size=PATCH,

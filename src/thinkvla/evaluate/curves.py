@@ -85,7 +85,7 @@ def _draw(name: str, steps: np.ndarray, values: np.ndarray) -> Curve:
     smoothed = smooth(values, span=len(values) / 50) if noisy else values
     title = TITLES.get(name, name)
     # Text stays text (the page's font); the salt keeps the ids of several drawings on a page apart, and repeatable.
-    with rc_context({"svg.fonttype": "none", "svg.hashsalt": name, "font.size": 8.5, "font.family": "sans-serif"}):
+    with rc_context({"svg.fonttype": "none", "svg.hashsalt": name, "font.size": 8.5}):
         figure = Figure(figsize=(3.6, 2.0), layout="constrained")
         FigureCanvasSVG(figure)
         axes = figure.add_subplot()
@@ -114,6 +114,7 @@ def _inline(svg: str, title: str) -> str:
     svg = re.sub(r'(<svg[^>]*?) width="[^"]*"', r"\1", svg)
     svg = re.sub(r'(<svg[^>]*?) height="[^"]*"', r"\1", svg)
     svg = svg.replace("<svg", f'<svg role="img" aria-label="{title} over training steps"', 1)
+    svg = re.sub(r"font-family: [^;]*;", "", svg)  # so that the page's font is inherited
     for stand_in, colour in PAGE_COLOURS.items():
         svg = svg.replace(stand_in, colour)
     return svg

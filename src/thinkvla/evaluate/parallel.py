@@ -75,7 +75,7 @@ def run_parallel(
 @contextmanager
 def _simulator(config: Path, worker: int, workers: int, output: Path) -> Iterator[subprocess.Popen[bytes]]:
     """One running simulator process, ended on the way out."""
-    # Each simulator is one thread of work; more threads a process only fight over the cores.
+    # One thread each: more would only fight over the cores. It can import whatever this process can.
     environment = {
         "OMP_NUM_THREADS": "1",
         **os.environ,

@@ -13,22 +13,18 @@ from thinkvla.contract import ActionChunk, Embodiment, Observation
 
 
 class Policy(Protocol):
-    """Anything that turns observations into action chunks.
-
-    Attributes:
-        embodiment: what it sees and how it acts.
-        chunk: actions in each chunk it returns.
-    """
+    """Anything that turns observations into action chunks."""
 
     @property
-    def embodiment(self) -> Embodiment: ...  # noqa: D102
+    def embodiment(self) -> Embodiment:
+        """What it sees and how it acts."""
 
     @property
-    def chunk(self) -> int: ...  # noqa: D102
+    def chunk(self) -> int:
+        """Actions in each chunk it returns."""
 
     def act(self, observations: Sequence[Observation]) -> list[ActionChunk]:
         """One chunk for each observation, in the same order."""
-        ...
 
 
 @dataclass(frozen=True)

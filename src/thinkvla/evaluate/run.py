@@ -131,10 +131,9 @@ def _run(
     )
     found = {(record["task"], record["episode_id"]): record for record in records}
     episodes = {
-        key: _episode(task, options.first_seed + number, found.get(key))
+        (task.name, number): _episode(task, options.first_seed + number, found.get((task.name, number)))
         for task in tasks
         for number in range(options.episodes)
-        for key in [(task.name, number)]
     }
     result = EvaluationResult(
         policy=options.checkpoint,
@@ -153,7 +152,8 @@ def _run(
         for key, episode in episodes.items()
         if key in found
     }
-    _film(choose(result.episodes, options.videos), actions, tasks, options.output / VIDEOS)
+    if chosen := choose(result.episodes, options.videos):
+        _film(chosen, actions, tasks, options.output / VIDEOS)
     return result
 
 

@@ -51,7 +51,7 @@ class DatasetSamples:
 
 
 def draw_samples(dataset: Path) -> DatasetSamples:
-    """Samples spread evenly over a data set that ``thinkvla.data.generate`` wrote; raises ValueError for another one."""
+    """Samples spread evenly over a data set that ``thinkvla.data.generate`` wrote; raises ValueError for another."""
     episodes = EpisodeDataset(dataset / "episodes")
     shown = []
     for record in (episodes.episodes[i] for i in _spread(len(episodes.episodes), DEMONSTRATIONS)):

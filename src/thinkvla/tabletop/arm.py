@@ -1,7 +1,8 @@
 """The robot: a six-joint arm with a parallel gripper, made of primitives.
 
 Base yaw, shoulder, elbow and a wrist of three crossing axes: with the hand pointing down, as it does here, the wrist
-is far from a singularity. Hand frame: origin where the wrist axes cross, +x out of the palm, +y along the fingers' travel.
+is far from a singularity. The hand's frame begins where the wrist axes cross: +x out of the palm, +y along the
+fingers' travel.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ _PALM_DOWN = (np.sqrt(0.5), 0.0, np.sqrt(0.5), 0.0)
 _SHELL = (0.93, 0.94, 0.95, 1.0)
 _JOINT = (0.20, 0.22, 0.26, 1.0)
 _TRIM = (0.36, 0.42, 0.50, 1.0)
+_TIP = (0.05, 0.72, 0.72, 1.0)  # a colour of its own, so that the finger tips stand out at 96 pixels
 
 _BOX = mujoco.mjtGeom.mjGEOM_BOX
 _CYLINDER = mujoco.mjtGeom.mjGEOM_CYLINDER
@@ -125,12 +127,10 @@ def _add_fingers(spec: Any, hand: Any) -> None:
             damping=2.0,
         )
         _solid(finger, _BOX, (0.027, 0.006, 0.009), (-0.002, side * 0.006, 0), _JOINT)
-        _solid(finger, _BOX, (0.013, 0.0055, 0.011), (0.038, side * 0.0055, 0), _TRIM)
+        _solid(finger, _BOX, (0.013, 0.0055, 0.011), (0.038, side * 0.0055, 0), _TIP)
         finger.geoms[-1].friction = (1.5, 0.01, 0.0005)
         _servo(spec, name, stiffness=500.0, limit=7.0)
-    mirrored = spec.add_equality(
-        type=mujoco.mjtEq.mjEQ_JOINT, name1=FINGER_JOINTS[0], name2=FINGER_JOINTS[1]
-    )
+    mirrored = spec.add_equality(type=mujoco.mjtEq.mjEQ_JOINT, name1=FINGER_JOINTS[0], name2=FINGER_JOINTS[1])
     mirrored.data[:2] = (0, 1)  # left = 0 + 1 · right
 
 

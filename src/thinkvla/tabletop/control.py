@@ -1,4 +1,7 @@
-"""From a Cartesian action to joint servo targets: the commanded hand pose and damped-least-squares inverse kinematics."""
+"""From a Cartesian action to joint servo targets.
+
+The commanded hand pose moves by the action and stays near the hand; damped least squares turns it into joint angles.
+"""
 
 from __future__ import annotations
 
@@ -39,12 +42,13 @@ def rotation_matrix(vector: Vector) -> Vector:
     quat, matrix = np.array([1.0, 0, 0, 0]), np.zeros(9)
     mujoco.mju_quatIntegrate(quat, np.asarray(vector, dtype=np.float64), 1.0)
     mujoco.mju_quat2Mat(matrix, quat)
-    return matrix.reshape(3, 3)
+    return matrix.reshape((3, 3))
 
 
 def palm_down(yaw: float) -> Vector:
     """(3, 3) hand rotation that points straight down, turned by ``yaw`` radians about the vertical."""
-    return rotation_matrix(np.array([0.0, 0.0, yaw])) @ np.array([[0.0, 0, 1], [0, 1, 0], [-1, 0, 0]])
+    sine, cosine = np.sin(yaw), np.cos(yaw)
+    return np.array([[0.0, -sine, cosine], [0.0, cosine, sine], [-1.0, 0.0, 0.0]])
 
 
 def hand_yaw(rotation: Vector) -> float:

@@ -78,7 +78,9 @@ def record_episode(world: World, seed: int, noise: NoiseSpec) -> Episode:
     expert = Expert(world.task)
     disturbance = _Disturbance(noise, world.task.rng(seed, stream=1))
     images: dict[str, list[Image]] = {camera: [] for camera in TABLETOP.cameras}
-    actions, point_maps, states = [], [], []
+    actions: list[Actions] = []
+    point_maps: list[NDArray[np.float16]] = []
+    states: list[SceneState] = []
     slips, was_held, success = 0, False, False
     world.reset(seed)
     while not success and len(actions) < world.task.max_steps:

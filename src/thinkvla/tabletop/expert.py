@@ -1,8 +1,8 @@
 """A scripted expert with privileged state and no memory.
 
 Each action is a function of the present poses of hand, fingers, object and container alone, all of which the cameras
-show, so that a policy that sees only images can imitate it. Motions are proportional to what is left to go: over a
-"funnel" that keeps the hand high until it is above its goal, then slow near contact. A slipped object is picked up again.
+show, so that a policy that sees only images can imitate it. Motions are proportional to what is left to go, through a
+"funnel" that keeps the hand high until it is above its goal, and slow near contact. A lost object is picked up again.
 """
 
 from __future__ import annotations
@@ -87,7 +87,7 @@ class Expert:
 
     def act(self, state: SceneState) -> NDArray[np.float32]:
         """The (7,) action for this moment, inside the embodiment's range."""
-        target, container, hand = state.object(self.task.target), state.object(self.task.container), state.gripper
+        hand, target, container = state.gripper, state.object(self.task.target), state.object(self.task.container)
         grip = grasp(state, self.task.target)
         underside, floor = _underside(target), _floor(container)
         turn = 0.0
@@ -99,14 +99,15 @@ class Expert:
                 move = np.array([0.0, 0.0, max(grip.point[2] + _RETREAT - hand.position[2], 0.0)])
         elif grip.held:
             fingers = CLOSE
-            move = _over_then_down(container.position - target.position, floor + _RELEASE - underside, _CARRY - underside)
-            move[2] = min(move[2], 0.03 + 0.6 * max(underside, 0.0))
+            way = container.position - target.position
+            move = _over_then_down(way, floor + _RELEASE - underside, _CARRY - underside)
+            move[2] = min(move[2], 0.03 + 0.6 * max(underside, 0.0))  # leave the table slowly
         elif grip.between:
             fingers = CLOSE
             move, turn = 0.4 * (grip.point - hand.position), grip.turn
         else:
             fingers, turn = OPEN, grip.turn
-            lift = grip.point + [0, 0, _HOVER] - hand.position
+            lift = grip.point + np.array([0.0, 0.0, _HOVER]) - hand.position
             ready = abs(grip.turn) < 0.15 and grip.spare > _CLEAR
             down = grip.point[2] - hand.position[2] if ready else lift[2]
             move = _over_then_down(grip.point - hand.position, down, lift[2])
@@ -146,7 +147,7 @@ def _turn(state: SceneState, target: ObjectState, point: Vector) -> float:
     angles = np.tile(np.arctan2(directions[:, 1], directions[:, 0]), 2)
     turns = (angles - yaw) % np.pi - np.pi / 2  # fingers travel at a right angle to the hand's yaw
     half = len(turns) // 2
-    turns[half:] -= np.pi * np.sign(turns[half:])  # or the other way round
+    turns[half:] -= np.pi * np.sign(turns[half:])  # the other half: the same with the fingers swapped
     cost = np.abs(turns) + 2 * np.pi * (np.abs(yaw + turns) > LARGEST_YAW - 0.05)
     if state.gripper.position[2] > point[2] + _COMMITTED:
         cost += np.pi * np.array([_blocked(state, target, point, angle) for angle in angles])
@@ -165,7 +166,15 @@ def _blocked(state: SceneState, target: ObjectState, point: Vector, angle: float
 
 
 def _underside(target: ObjectState) -> float:
-    return float(target.position[2] - np.abs(target.rotation[2]) @ target.half_size)
+    """Height of the lowest point, metres, as the thing stands or lies now."""
+    lean, half = np.abs(target.rotation[2]), target.half_size
+    if target.shape == "ball":
+        below = half[2]
+    elif target.shape == "cylinder":
+        below = np.hypot(lean[0], lean[1]) * half[0] + lean[2] * half[2]
+    else:
+        below = lean @ half
+    return float(target.position[2] - below)
 
 
 def _scale(thing: ObjectState) -> float:

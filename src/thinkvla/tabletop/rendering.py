@@ -10,24 +10,45 @@ import mujoco
 import numpy as np
 
 from thinkvla.contract import Image
+from thinkvla.tabletop.embodiment import TABLETOP
 from thinkvla.tabletop.scene import LARGEST_IMAGE
 
 
 class Renderer:
-    """Renders the cameras of whatever model was loaded last; no shadows, four samples per pixel."""
+    """Renders any model's cameras; no shadows, four samples per pixel."""
 
     def __init__(self) -> None:
         self._gl = _open_gl_context()
+        self._model: Any = None
         self._context: Any = None
+        self._scene: Any = None
         self._camera = mujoco.MjvCamera()
         self._camera.type = mujoco.mjtCamera.mjCAMERA_FIXED
         self._options = mujoco.MjvOption()
         self._options.sitegroup[:] = 0
         self._perturb = mujoco.MjvPerturb()
 
-    def load(self, model: Any) -> None:
-        """Take a model's geometry and textures; replaces the previous model's."""
+    def render(self, model: Any, data: Any, camera: str, size: tuple[int, int]) -> Image:
+        """The camera's uint8 (H, W, 3) image; raises ValueError for an unknown camera or a size over 640 pixels."""
+        height, width = size
+        if not (1 <= height <= LARGEST_IMAGE and 1 <= width <= LARGEST_IMAGE):
+            raise ValueError(f"render size: expected (height, width) within 1..{LARGEST_IMAGE} pixels, got {size}")
+        if camera not in TABLETOP.cameras:
+            raise ValueError(f"render camera: unknown camera '{camera}'; expected one of {list(TABLETOP.cameras)}")
         self._gl.make_current()
+        if model is not self._model:
+            self._load(model)
+        self._camera.fixedcamid = model.camera(camera).id
+        everything = mujoco.mjtCatBit.mjCAT_ALL
+        mujoco.mjv_updateScene(model, data, self._options, self._perturb, self._camera, everything, self._scene)
+        image = np.empty((height, width, 3), np.uint8)
+        viewport = mujoco.MjrRect(0, 0, width, height)
+        mujoco.mjr_render(viewport, self._scene, self._context)
+        mujoco.mjr_readPixels(image, None, viewport, self._context)
+        return np.ascontiguousarray(image[::-1])  # OpenGL's first row is the bottom
+
+    def _load(self, model: Any) -> None:
+        """Put a model's geometry and textures in place of the previous one's."""
         if self._context is not None:
             self._context.free()
         self._model = model
@@ -36,37 +57,12 @@ class Renderer:
         self._scene = mujoco.MjvScene(model, 400)
         self._scene.flags[mujoco.mjtRndFlag.mjRND_SHADOW] = 0
 
-    def render(self, data: Any, camera: str, size: tuple[int, int]) -> Image:
-        """The camera's uint8 (H, W, 3) image; raises ValueError for a size outside 1..640 pixels."""
-        height, width = size
-        if not (1 <= height <= LARGEST_IMAGE and 1 <= width <= LARGEST_IMAGE):
-            raise ValueError(f"render size: expected (height, width) within 1..{LARGEST_IMAGE} pixels, got {size}")
-        self._gl.make_current()
-        self._camera.fixedcamid = self._model.camera(camera).id
-        mujoco.mjv_updateScene(
-            self._model,
-            data,
-            self._options,
-            self._perturb,
-            self._camera,
-            mujoco.mjtCatBit.mjCAT_ALL,
-            self._scene,
-        )
-        image = np.empty((height, width, 3), np.uint8)
-        viewport = mujoco.MjrRect(0, 0, width, height)
-        mujoco.mjr_render(viewport, self._scene, self._context)
-        mujoco.mjr_readPixels(image, None, viewport, self._context)
-        return np.ascontiguousarray(image[::-1])
-
     def close(self) -> None:
-        """Free the OpenGL context; harmless when called twice."""
+        """Free the OpenGL context; nothing can be rendered after."""
+        self._gl.make_current()
         if self._context is not None:
-            self._gl.make_current()
             self._context.free()
-            self._context = None
-        if self._gl is not None:
-            self._gl.free()
-            self._gl = None
+        self._gl.free()
 
 
 def _open_gl_context() -> Any:

@@ -109,14 +109,14 @@ class SceneSpec:
 
     things: tuple[ThingSpec, ...]
     robot: RobotStart = RobotStart()
-    front: CameraSpec = CameraSpec((1.02, 0.0, 0.62), (0.40, 0.0, 0.07), (0.0, 0.0, 1.0), 44.0)
-    wrist: CameraSpec = CameraSpec((0.075, 0.0, -0.070), (0.205, 0.0, 0.0), (0.0, 0.0, 1.0), 74.0)
+    front: CameraSpec = CameraSpec((1.05, 0.0, 0.66), (0.38, 0.0, 0.140), (0.0, 0.0, 1.0), 43.0)
+    wrist: CameraSpec = CameraSpec((0.085, 0.0, -0.075), (0.205, 0.0, -0.020), (0.0, 0.0, 1.0), 78.0)
     lights: tuple[LightSpec, ...] = (
         LightSpec((-0.5, 0.35, -1.0), (0.55, 0.54, 0.52)),
         LightSpec((-0.2, -0.7, -0.7), (0.22, 0.23, 0.25)),
     )
     ambient: float = 0.38
-    table: RGB = (0.66, 0.66, 0.64)
+    table: RGB = (0.74, 0.69, 0.62)
     background: tuple[RGB, RGB] = ((0.86, 0.90, 0.94), (0.52, 0.62, 0.72))
 
 
@@ -196,9 +196,7 @@ def _add_camera(body: Any, name: str, camera: CameraSpec) -> None:
 def _add_thing(spec: Any, thing: ThingSpec) -> None:
     shape = thing.kind
     if thing.colour not in COLOURS:
-        raise ValueError(
-            f"thing '{thing.name}': unknown colour '{thing.colour}'; expected one of {sorted(COLOURS)}"
-        )
+        raise ValueError(f"thing '{thing.name}': unknown colour '{thing.colour}'; expected one of {sorted(COLOURS)}")
     half_yaw = thing.yaw / 2
     body = spec.worldbody.add_body(
         name=thing.name,

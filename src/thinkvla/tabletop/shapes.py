@@ -102,7 +102,7 @@ def _car() -> Shape:
         for x in (-0.022, 0.022)
         for y in (-0.017, 0.017)
     )
-    lamps = tuple(Part(_SPHERE, (0.005, 0, 0), (0.034, y, -0.003), (0, 0, 0), LAMP, False) for y in (-0.012, 0.012))
+    lamps = tuple(Part(_SPHERE, (0.005, 0, 0), (0.032, y, -0.003), (0, 0, 0), LAMP, False) for y in (-0.012, 0.012))
     return Shape(
         parts=(
             Part(_BOX, (0.036, 0.019, 0.0125), (0, 0, -0.0085), visible=False),
@@ -150,7 +150,7 @@ def _walls(half: tuple[float, float], height: float, thickness: float) -> Iterat
 
 def _ring(radius: float, half_height: float, z: float, lean: float, thickness: float, pieces: int) -> Iterator[Part]:
     """A round wall of flat pieces that leans outward by ``lean`` radians."""
-    half_width = 1.06 * radius * np.tan(np.pi / pieces)
+    half_width = (radius + half_height * np.sin(lean)) * np.tan(np.pi / pieces)
     for angle in 2 * np.pi * np.arange(pieces) / pieces:
         centre = (radius * np.cos(angle), radius * np.sin(angle), z)
         yield Part(_BOX, (thickness, half_width, half_height), centre, (0, lean, angle))
@@ -168,13 +168,13 @@ SHAPES: dict[str, Shape] = {
     "car": _car(),
     "mug": _mug(),
     "plate": Shape(
-        (Part(_CYLINDER, (0.062, 0.003, 0), (0, 0, -0.003)), *_ring(0.063, 0.005, 0.001, 0.9, 0.002, 20)),
+        (Part(_CYLINDER, (0.062, 0.003, 0), (0, 0, -0.003)), *_ring(0.063, 0.005, 0.001, 0.9, 0.002, 24)),
         (0.068, 0.068, 0.006),
         movable=False,
         floor=0.006,
     ),
     "bowl": Shape(
-        (Part(_CYLINDER, (0.042, 0.003, 0), (0, 0, -0.016)), *_ring(0.051, 0.020, 0.0, 0.5, 0.0025, 18)),
+        (Part(_CYLINDER, (0.042, 0.003, 0), (0, 0, -0.016)), *_ring(0.051, 0.020, 0.0, 0.5, 0.0025, 24)),
         (0.063, 0.063, 0.019),
         movable=False,
         floor=0.006,

@@ -5,7 +5,9 @@ One seed gives one episode, bit for bit, in every ``World`` of the same MuJoCo v
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from types import TracebackType
+from typing import Any
 
 import mujoco
 import numpy as np
@@ -15,7 +17,7 @@ from thinkvla.contract import Image, Observation, check_actions
 from thinkvla.tabletop.control import HandController, palm_down
 from thinkvla.tabletop.embodiment import TABLETOP
 from thinkvla.tabletop.rendering import Renderer
-from thinkvla.tabletop.scene import TIMESTEP, build_model
+from thinkvla.tabletop.scene import TIMESTEP, SceneSpec, build_model
 from thinkvla.tabletop.sensing import cast_point_map, read_camera, read_contacts, read_state
 from thinkvla.tabletop.state import SceneState
 from thinkvla.tabletop.tasks import Contacts, Task
@@ -24,6 +26,16 @@ _SUBSTEPS = round(1 / (TABLETOP.control_hz * TIMESTEP))
 _RAMP = 5  # physics steps between two servo targets on the way to the control step's target
 _SETTLE = 20  # physics steps in which things come to rest before an episode begins
 _STATE = mujoco.mjtState.mjSTATE_INTEGRATION
+
+
+@dataclass(frozen=True)
+class _Episode:
+    """What a reset builds."""
+
+    scene: SceneSpec
+    model: Any
+    data: Any
+    controller: HandController
 
 
 class World:
@@ -36,27 +48,29 @@ class World:
     def __init__(self, task: Task, image_size: tuple[int, int] = TABLETOP.image_size) -> None:
         self.task = task
         self.image_size = image_size
+        self._episode: _Episode | None = None
         self._renderer: Renderer | None = None
 
     def reset(self, seed: int) -> None:
         """Begin the episode of a seed."""
-        self._build(seed)
-        start = self._scene.robot
-        self._controller.start(self._data, np.array(start.position), palm_down(start.yaw))
-        mujoco.mj_step(self._model, self._data, nstep=_SETTLE)
-        self._data.time = 0.0
-        mujoco.mj_forward(self._model, self._data)
+        now = self._build(seed)
+        start = now.scene.robot
+        now.controller.start(now.data, np.array(start.position), palm_down(start.yaw))
+        mujoco.mj_step(now.model, now.data, nstep=_SETTLE)
+        now.data.time = 0.0
+        mujoco.mj_forward(now.model, now.data)
 
     def step(self, action: ArrayLike) -> None:
         """Execute one (7,) action for a tenth of a second; raises ContractError for one outside the embodiment."""
         values = np.asarray(action, dtype=np.float64)
         check_actions(values[None], TABLETOP, "action")
-        data = self._data
-        begin, end = data.ctrl.copy(), self._controller.targets(data, values)
+        now = self._now
+        data = now.data
+        begin, end = data.ctrl.copy(), now.controller.targets(data, values)
         for substep in range(_RAMP, _SUBSTEPS + 1, _RAMP):
             data.ctrl[:] = begin + (end - begin) * (substep / _SUBSTEPS)
-            mujoco.mj_step(self._model, data, nstep=_RAMP)
-        mujoco.mj_forward(self._model, data)  # so that poses and contacts belong to the new positions
+            mujoco.mj_step(now.model, data, nstep=_RAMP)
+        mujoco.mj_forward(now.model, data)  # so that poses and contacts belong to the new positions
 
     def observe(self) -> Observation:
         """Both camera images and the instruction."""
@@ -65,20 +79,20 @@ class World:
 
     def render(self, camera: str, size: tuple[int, int]) -> Image:
         """A camera's uint8 (H, W, 3) image of ``size`` (height, width), up to 640 pixels a side."""
+        now = self._now
         if self._renderer is None:
             self._renderer = Renderer()
-        if self._stale:
-            self._renderer.load(self._model)
-            self._stale = False
-        return self._renderer.render(self._data, camera, size)
+        return self._renderer.render(now.model, now.data, camera, size)
 
     def state(self) -> SceneState:
         """Ground truth: objects, hand and cameras."""
-        return read_state(self._scene, self._model, self._data, self.image_size)
+        now = self._now
+        return read_state(now.scene, now.model, now.data, self.image_size)
 
     def contacts(self) -> Contacts:
         """Ground truth: what touches what, and object speeds."""
-        return read_contacts(self._scene, self._model, self._data)
+        now = self._now
+        return read_contacts(now.scene, now.model, now.data)
 
     def succeeded(self) -> bool:
         """Whether the task is done at this moment."""
@@ -90,14 +104,16 @@ class World:
         Returns:
             float32 (V, H // stride, W // stride, 3), metres in the world frame, at most 3 m from the camera.
         """
-        views = (read_camera(self._model, self._data, name, self.image_size) for name in TABLETOP.cameras)
-        return np.stack([cast_point_map(self._model, self._data, view, stride) for view in views])
+        now = self._now
+        views = (read_camera(now.model, now.data, name, self.image_size) for name in TABLETOP.cameras)
+        return np.stack([cast_point_map(now.model, now.data, view, stride) for view in views])
 
     def snapshot(self) -> NDArray[np.float64]:
         """Everything that moves, as one vector: simulator state and commanded hand pose; see :meth:`restore`."""
-        vector = np.empty(mujoco.mj_stateSize(self._model, _STATE))
-        mujoco.mj_getState(self._model, self._data, vector, _STATE)
-        return np.concatenate([vector, self._controller.position, self._controller.rotation.ravel()])
+        now = self._now
+        vector = np.empty(mujoco.mj_stateSize(now.model, _STATE))
+        mujoco.mj_getState(now.model, now.data, vector, _STATE)
+        return np.concatenate([vector, now.controller.position, now.controller.rotation.ravel()])
 
     def restore(self, vector: NDArray[np.float64], seed: int) -> None:
         """Go to a :meth:`snapshot` of the same task and seed, here or in another process.
@@ -105,18 +121,18 @@ class World:
         Raises:
             ValueError: the vector's length is not that of this task's scene for the seed.
         """
-        self._build(seed)
-        size = mujoco.mj_stateSize(self._model, _STATE)
+        now = self._build(seed)
+        size = mujoco.mj_stateSize(now.model, _STATE)
         if vector.shape != (size + 12,):
             raise ValueError(
                 f"snapshot: expected {size + 12} values for task '{self.task.name}', seed {seed}; got shape "
                 f"{vector.shape}. Restore with the task and seed it was taken from"
             )
-        mujoco.mj_setState(self._model, self._data, vector[:size], _STATE)
-        mujoco.mj_forward(self._model, self._data)
-        mujoco.mj_setState(self._model, self._data, vector[:size], _STATE)  # forward() moved the solver's warm start
-        self._controller.position = vector[size : size + 3].copy()
-        self._controller.rotation = vector[size + 3 :].reshape(3, 3).copy()
+        mujoco.mj_setState(now.model, now.data, vector[:size], _STATE)
+        mujoco.mj_forward(now.model, now.data)
+        mujoco.mj_setState(now.model, now.data, vector[:size], _STATE)  # forward() moved the solver's warm start
+        now.controller.position = vector[size : size + 3].copy()
+        now.controller.rotation = vector[size + 3 :].reshape(3, 3).copy()
 
     def close(self) -> None:
         """Free the renderer."""
@@ -132,9 +148,14 @@ class World:
     ) -> None:
         self.close()
 
-    def _build(self, seed: int) -> None:
-        self._scene = self.task.scene(seed)
-        self._model = build_model(self._scene)
-        self._data = mujoco.MjData(self._model)
-        self._controller = HandController(self._model)
-        self._stale = True
+    @property
+    def _now(self) -> _Episode:
+        if self._episode is None:
+            raise RuntimeError(f"world of task '{self.task.name}': call reset(seed) or restore(vector, seed) first")
+        return self._episode
+
+    def _build(self, seed: int) -> _Episode:
+        scene = self.task.scene(seed)
+        model = build_model(scene)
+        self._episode = _Episode(scene, model, mujoco.MjData(model), HandController(model))
+        return self._episode

@@ -48,7 +48,7 @@ def geometry_features(config: TrainConfig, episodes: EpisodeDataset) -> FeatureC
     """The geometry teacher's features of all frames, computed now unless cached; None without the adapter."""
     if not config.method.geometry_adapter:
         return None
-    teacher = SimulatorTeacher()
+    teacher = SimulatorTeacher(grid=(8, 8))
     if config.method.geometry_dim != teacher.dim:
         raise ValueError(
             f"method.geometry_dim is {config.method.geometry_dim}, but the teacher '{config.data.teacher}' gives "
