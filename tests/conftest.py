@@ -18,8 +18,8 @@ import pytest
 import torch
 from tiny_models import EMBODIMENT, SMALL
 
-from thinkvla.data.lerobot_writer import EpisodeWriter
-from thinkvla.data.spatial_qa import QAWriter
+from thinkvla.data.lerobot_writer import write_episodes
+from thinkvla.data.spatial_qa import write_questions
 from thinkvla.train.config import DataConfig, OptimizerConfig, TrainConfig
 
 torch.set_num_threads(1)
@@ -30,7 +30,7 @@ def small_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder like ``thinkvla data generate``'s: three episodes of noise, with point maps and both question sets."""
     folder = tmp_path_factory.mktemp("data")
     rng = np.random.default_rng(0)
-    with EpisodeWriter(folder / "episodes", EMBODIMENT) as writer:
+    with write_episodes(folder / "episodes", EMBODIMENT) as writer:
         for number, length in enumerate((12, 9, 15)):
             images = {
                 camera: rng.integers(0, 256, (length, 96, 96, 3), dtype=np.uint8) for camera in EMBODIMENT.cameras
@@ -41,10 +41,10 @@ def small_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
                 ["put the red cube on the plate", "lift the ball"][number % 2],
                 rng.uniform(-0.5, 0.5, (length, 2, 24, 24, 3)).astype(np.float16),
             )
-    with QAWriter(folder / "spatial_qa") as qa:
+    with write_questions(folder / "spatial_qa") as qa:
         for _ in range(6):
             qa.add_spatial(_image(rng), [_spatial_row()])
-    with QAWriter(folder / "general_qa") as qa:
+    with write_questions(folder / "general_qa") as qa:
         for _ in range(5):
             qa.add_general(
                 _image(rng), [{"question": "What colour is the cube?", "answer": "red", "category": "colour"}]

@@ -20,8 +20,8 @@ def test_a_folder_is_whole_or_absent(tmp_path: Path) -> None:
         new_folder(tmp_path / "a/set"),
     ):
         pass
-    with pytest.raises(KeyboardInterrupt), new_folder(tmp_path / "b"):
-        raise KeyboardInterrupt
+    with pytest.raises(KeyError), new_folder(tmp_path / "b") as folder:
+        raise KeyError(folder)
     assert [path.name for path in tmp_path.iterdir()] == ["a"]
 
 
@@ -33,9 +33,8 @@ def test_a_file_is_whole_or_absent_and_the_last_writer_stays(tmp_path: Path) -> 
             second.write_text("two")
         assert path.read_text() == "two"
     assert path.read_text() == "one"
-    with pytest.raises(RuntimeError), new_file(path, size=3) as third:
-        third.write_text("bad")
-        raise RuntimeError
+    with pytest.raises(KeyError), new_file(path, size=3) as third:
+        raise KeyError(third.write_text("bad"))
     assert path.read_text() == "one"
     assert [file.name for file in tmp_path.iterdir()] == ["cache.npy"]
 

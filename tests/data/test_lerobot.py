@@ -8,6 +8,7 @@ import pickle
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -58,6 +59,9 @@ def test_chunks_end_with_their_episode(dataset_path: Path, episodes: list[Blocks
     actions, is_pad = dataset.actions(LENGTHS[0], horizon=4)
     np.testing.assert_array_equal(actions, episodes[1].actions[:4])
     assert not is_pad.any()
+    np.testing.assert_array_equal(dataset.actions(-1, 2)[0], episodes[-1].actions[[-1, -1]])
+    with pytest.raises(IndexError):
+        dataset.actions(len(dataset), 2)
 
 
 def test_many_small_files_read_like_one(tmp_path: Path, episodes: list[Blocks]) -> None:
@@ -106,10 +110,15 @@ def test_writing_twice_gives_the_same_content(tmp_path: Path, episodes: list[Blo
     assert first != EpisodeDataset(write(tmp_path / "c", changed)).fingerprint
 
 
-def test_a_broken_run_leaves_nothing(tmp_path: Path, episodes: list[Blocks]) -> None:
-    with pytest.raises(RuntimeError, match="stop"), write_episodes(tmp_path / "x", EMBODIMENT) as writer:
-        writer.add_episode(episodes[0].images, episodes[0].actions, "push")
+def _stop_after_one(path: Path, episode: Blocks) -> None:
+    with write_episodes(path, EMBODIMENT) as writer:
+        writer.add_episode(episode.images, episode.actions, "push")
         raise RuntimeError("stop")
+
+
+def test_a_broken_run_leaves_nothing(tmp_path: Path, episodes: list[Blocks]) -> None:
+    with pytest.raises(RuntimeError, match="stop"):
+        _stop_after_one(tmp_path / "x", episodes[0])
     assert list(tmp_path.iterdir()) == []
     with pytest.raises(ValueError, match="no episode was added"), write_episodes(tmp_path / "x", EMBODIMENT):
         pass
@@ -124,7 +133,7 @@ def test_the_writer_refuses_what_does_not_fit(
     with pytest.raises(ValueError, match="whole number of frames"):
         write_episodes(tmp_path / "y", replace(EMBODIMENT, control_hz=2.5)).__enter__()
     good = episodes[0]
-    faults = [
+    faults: list[tuple[dict[str, Any], str]] = [
         ({"actions": good.actions * 3}, "outside"),
         ({"actions": good.actions.astype(np.float64)}, "float32"),
         ({"actions": np.full_like(good.actions, np.nan)}, "is nan"),
@@ -136,14 +145,13 @@ def test_the_writer_refuses_what_does_not_fit(
     ]
     with write_episodes(tmp_path / "z", EMBODIMENT) as writer:
         for fault, message in faults:
-            arguments = {
+            arguments: dict[str, Any] = {
                 "images": good.images,
                 "actions": good.actions,
                 "instruction": "push",
-                "point_maps": None,
             }
             with pytest.raises(ValueError, match=message), np.errstate(invalid="ignore"):
-                writer.add_episode(**(arguments | fault))  # type: ignore[arg-type]
+                writer.add_episode(**(arguments | fault))
         writer.add_episode(good.images, good.actions, "push", good.point_maps)
         with pytest.raises(ValueError, match="point maps are None a step"):
             writer.add_episode(good.images, good.actions, "push")

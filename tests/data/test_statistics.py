@@ -81,5 +81,5 @@ def test_one_changed_action_makes_statistics_stale(values: NDArray[np.float32]) 
     changed[-1, 0] += 1
     with pytest.raises(ValueError, match="here: the statistics were computed from other actions"):
         check_fresh(recorded, changed, "here")
-    with pytest.raises(ValueError, match="stale|other actions"):
+    with pytest.raises(ValueError, match="other actions"):
         check_fresh(recorded, np.concatenate([values, values]), "here")

@@ -58,6 +58,11 @@ def _set(actions: NDArray[np.float32], row: int, value: float) -> None:
     actions[row, 2] = value
 
 
+def _two_infinite_actions(root: Path) -> None:
+    _actions(root, lambda a: _set(a, 0, np.inf))
+    _actions(root, lambda a: _set(a, 32, -np.inf))
+
+
 def _ragged(root: Path) -> None:
     file = root / "episodes" / TABLE
     table = pq.read_table(file)
@@ -95,7 +100,7 @@ FAULTS: dict[str, tuple[Callable[[Path], object], list[str]]] = {
         ["data: episode 1: action: step 1, 'z' is nan", "computed from other actions"],
     ),
     "infinite, in two episodes": (
-        lambda root: _actions(root, lambda a: (_set(a, 0, np.inf), _set(a, 32, -np.inf))[0]),
+        _two_infinite_actions,
         ["episode 0: action: step 0, 'z' is inf", "episode 3: action: step 8, 'z' is -inf", "other actions"],
     ),
     "outside the contract": (
@@ -197,5 +202,5 @@ def test_faults_of_all_data_sets_are_listed_together(root: Path) -> None:
 
 
 def test_nothing_to_validate(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="no data set there; expected meta/info.json"):
+    with pytest.raises(ValueError, match=r"no data set there; expected meta/info\.json"):
         validate(tmp_path)

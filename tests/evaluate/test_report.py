@@ -73,7 +73,6 @@ def make_evaluation(folder: Path, policy: str = "runs/first/checkpoint", first: 
         episodes=tuple(episodes),
         options={"execute": 8, "tasks": [], "first_seed": first},
         versions={"thinkvla": "0.1.0", "mujoco": "4.0.0"},
-        machine={"cores": 2},
         created="2030-01-01T00:00:00+00:00",
         seconds=3.0,
     ).save(folder)
@@ -85,6 +84,7 @@ def make_training(folder: Path) -> Path:
     rows = ({"step": s, "time": s, "loss": 1 / s, "loss/geometry": 2 / s} for s in range(1, 30))
     (folder / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     (folder / "config.json").write_text('{"method": {"chunk": 8}, "steps": 4000}')
+    (folder / "versions.json").write_text('{"torch": "2.99"}')
     return folder
 
 
@@ -153,6 +153,7 @@ def test_shows_configuration_versions_and_samples(html: str) -> None:
         "feedface",
         "4.0.0",
         "method.chunk",
+        "2.99",
         "Geometry loss",
         "put the ball away",
         "Which is higher?\nA. cube\nB. ball",

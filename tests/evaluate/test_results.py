@@ -21,7 +21,6 @@ def result(episodes: tuple[Episode, ...]) -> EvaluationResult:
         episodes=episodes,
         options={"episodes": 2},
         versions={"thinkvla": "0.1.0"},
-        machine={"cores": 2},
         created="2030-01-01T00:00:00+00:00",
         seconds=3.0,
     )

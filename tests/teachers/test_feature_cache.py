@@ -34,7 +34,7 @@ class Frames:
         return {"b": self._images[index, 1], "a": self._images[index, 0]}
 
     def point_maps(self, index: int) -> NDArray[np.float16]:
-        return self._points[index]
+        return np.array(self._points[index])
 
 
 class ColourTeacher:
@@ -87,7 +87,7 @@ def test_stale_missing_and_damaged_caches_are_refused(tmp_path: Path) -> None:
     build_cache(teacher, dataset, path)
     with pytest.raises(ValueError, match=r"stale: teacher changed since .*grid2x2.*grid4x4"):
         FeatureCache(path, SimulatorTeacher((4, 4)), dataset)
-    with pytest.raises(ValueError, match="stale: dataset changed since .*frames-1.*frames-2"):
+    with pytest.raises(ValueError, match=r"stale: dataset changed since .*frames-1.*frames-2"):
         build_cache(teacher, Frames(length=3, fingerprint="frames-2"), path)
     np.save(path, np.zeros((3, 2), dtype=np.float16))
     with pytest.raises(ValueError, match=r"holds \(3, 2\) float16, expected \(3, 2, 2, 2, 48\)"):

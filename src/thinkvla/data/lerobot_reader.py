@@ -100,8 +100,9 @@ class EpisodeDataset:
         Returns:
             actions (C, action_dim) float32, is_pad (C,) bool.
         """
-        episode = self.episodes[int(self.episode_index[index])]
-        wanted = int(index) + np.arange(horizon)
+        first = range(len(self))[index]
+        episode = self.episodes[int(self.episode_index[first])]
+        wanted = first + np.arange(horizon)
         last = episode.start + episode.length - 1
         return self._actions[np.minimum(wanted, last)], wanted > last
 

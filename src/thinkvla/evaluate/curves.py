@@ -27,7 +27,8 @@ TITLES = {
     "loss/language": "Language loss",
     "learning_rate": "Learning rate",
     "samples_per_second": "Samples per second",
-    "data_wait": "Waiting for data",
+    "gradient_norm": "Gradient norm",
+    "data_wait": "Share of time waiting for data",
 }
 
 

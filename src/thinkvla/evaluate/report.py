@@ -42,6 +42,15 @@ class EvaluationSection:
     failed: list[Episode]
 
 
+@dataclass(frozen=True)
+class TrainingSection:
+    """A training run as the report shows it: its curves, its configuration under dotted names, and its versions."""
+
+    curves: list[Curve]
+    config: dict[str, Any]
+    versions: dict[str, Any]
+
+
 def write_report(
     output: Path, *, evaluations: Sequence[Path], training: Path | None, dataset: Path | None, title: str
 ) -> None:
@@ -60,8 +69,7 @@ def write_report(
         title=title,
         created=datetime.now(UTC),
         sections=[_section(folder) for folder in evaluations],
-        curves=_curves(training),
-        training=_configuration(training),
+        training=_training(training) if training else None,
         samples=draw_samples(dataset) if dataset else None,
     )
     output.parent.mkdir(parents=True, exist_ok=True)
@@ -99,14 +107,19 @@ def _split(episodes: Iterable[Episode]) -> str:
     return "test" if all(episode.seed in seeds("test") for episode in episodes) else "training"
 
 
-def _curves(training: Path | None) -> list[Curve]:
-    return draw_curves(read_metrics(training)) if training else []
+def _training(run: Path) -> TrainingSection:
+    return TrainingSection(
+        curves=draw_curves(read_metrics(run)),
+        config=dict(_flat(_read(run / "config.json"))),
+        versions=_read(run / "versions.json"),
+    )
 
 
-def _configuration(training: Path | None) -> dict[str, Any]:
-    """The training run's ``config.json``, flattened to dotted names; empty when the run has none."""
-    file = training / "config.json" if training else None
-    return dict(_flat(json.loads(file.read_text("utf-8")))) if file and file.is_file() else {}
+def _read(file: Path) -> dict[str, Any]:
+    if not file.is_file():
+        raise ValueError(f"{file} does not exist; give the output folder of a training run")
+    values: dict[str, Any] = json.loads(file.read_text("utf-8"))
+    return values
 
 
 def _flat(values: dict[str, Any], prefix: str = "") -> Iterable[tuple[str, Any]]:

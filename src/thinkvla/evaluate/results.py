@@ -79,8 +79,7 @@ class EvaluationResult:
         suite: name of the suite.
         episodes: every episode asked for, those with errors included.
         options: the options of the run, as plain values.
-        versions: version of each package that matters.
-        machine: cores and platform.
+        versions: software and machine, from ``thinkvla.versions``.
         created: when it was started, ISO 8601, UTC.
         seconds: wall time of the run.
     """
@@ -91,7 +90,6 @@ class EvaluationResult:
     episodes: tuple[Episode, ...]
     options: Mapping[str, Any]
     versions: Mapping[str, str]
-    machine: Mapping[str, Any]
     created: str
     seconds: float
 

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import os
-import platform
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from thinkvla.evaluate.expert_policy import ExpertPolicy
 from thinkvla.evaluate.parallel import run_parallel
 from thinkvla.evaluate.policy import Policy
 from thinkvla.evaluate.results import Episode, EvaluationResult
@@ -24,9 +22,9 @@ from thinkvla.progress import progress
 from thinkvla.tabletop.seeds import seeds
 from thinkvla.tabletop.tasks import Task
 from thinkvla.tabletop.world import World
+from thinkvla.versions import versions
 
 EXPERT = "expert"
-PACKAGES = ("thinkvla", "torch", "transformers", "mujoco", "vla-eval", "numpy")
 BENCHMARK = "thinkvla.evaluate.tabletop_benchmark:TabletopBenchmark"
 VIDEOS = "videos"
 HARNESS = "harness"
@@ -70,10 +68,8 @@ def evaluate(options: EvaluateOptions) -> EvaluationResult:
     """
     tasks = _check(options)
     if options.checkpoint == EXPERT:
-        from thinkvla.evaluate.expert_policy import ExpertPolicy
-
         return _run(ExpertPolicy(), options, tasks, fingerprint=None, privileged=True)
-    from thinkvla.checkpoint import fingerprint
+    from thinkvla.checkpoint import fingerprint  # torch is needed for a checkpoint only
     from thinkvla.deploy import load_policy
 
     policy = load_policy(Path(options.checkpoint))
@@ -141,8 +137,7 @@ def _run(
         suite=options.suite,
         episodes=tuple(episodes.values()),
         options={**asdict(options), "output": str(options.output), "execute": server.execute},
-        versions={"python": platform.python_version(), **{name: version(name) for name in PACKAGES}},
-        machine={"cores": os.cpu_count(), "processor": platform.machine(), "platform": platform.platform()},
+        versions=versions(),
         created=created.isoformat(timespec="seconds"),
         seconds=round(time.monotonic() - started, 1),
     )
