@@ -8,7 +8,6 @@ from __future__ import annotations
 import difflib
 import hashlib
 import json
-import shutil
 from collections.abc import Mapping
 from dataclasses import asdict, fields
 from pathlib import Path
@@ -19,6 +18,7 @@ from safetensors.torch import load_file, save_file
 
 from thinkvla import __version__
 from thinkvla.backbones.build import FAMILY, Attention, restore_backbone
+from thinkvla.files import new_folder
 from thinkvla.method.config import MethodConfig
 from thinkvla.method.policy import ThinkVLA
 from thinkvla.preprocessor import Preprocessor
@@ -30,16 +30,10 @@ def save_checkpoint(folder: Path, policy: ThinkVLA, preprocessor: Preprocessor) 
     """Write ``folder``, which must not exist.
 
     Raises:
-        FileExistsError: it does; nothing is overwritten.
+        ValueError: it does; nothing is overwritten.
     """
-    if folder.exists():
-        raise FileExistsError(f"{folder} exists and is not overwritten; choose another name or remove it")
-    partial = folder.with_name(folder.name + ".partial")
-    if partial.exists():  # left by an interrupted save, never complete
-        shutil.rmtree(partial)
-    partial.mkdir(parents=True)
-    write_policy(partial, policy, preprocessor)
-    partial.rename(folder)
+    with new_folder(folder) as partial:
+        write_policy(partial, policy, preprocessor)
 
 
 def write_policy(folder: Path, policy: ThinkVLA, preprocessor: Preprocessor) -> None:

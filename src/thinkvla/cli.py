@@ -19,6 +19,7 @@ USAGE = """usage: thinkvla COMMAND ...
   demo                 demonstrations, co-training, closed-loop evaluation and a report, in minutes
   data generate        write tabletop demonstrations and questions
   data validate PATH   look for anything wrong in a data set
+  data refresh PATH    compute the statistics of a data set again
   train RECIPE         co-train a policy; recipes are listed by 'thinkvla train'
   eval CHECKPOINT      success rate in closed loop, with intervals and videos
   report               one self-contained HTML page from results
@@ -40,7 +41,7 @@ def main() -> None:
         sys.exit(run(arguments))
     except ModuleNotFoundError as error:
         _fail(f"'{error.name}' is not installed; install the extras of this command: pip install 'thinkvla[train,eval]'")
-    except (ValueError, FileExistsError, RuntimeError) as error:
+    except (ValueError, RuntimeError) as error:
         if not _raised_here(error):  # a fault, not a user's mistake: show where it happened
             raise
         _fail(str(error))
@@ -52,6 +53,7 @@ def run(arguments: Sequence[str]) -> int:
         ("demo",): _demo,
         ("data", "generate"): _generate,
         ("data", "validate"): _validate,
+        ("data", "refresh"): _refresh,
         ("train",): _train,
         ("eval",): _evaluate,
         ("report",): _report,
@@ -81,11 +83,31 @@ def _validate(arguments: list[str]) -> int:
     from thinkvla.data.validate import validate
 
     def path(path: tyro.conf.Positional[Path]) -> Path:
+        """Look for anything wrong in a data set: missing frames, NaN, shapes, broken videos, stale statistics.
+
+        Args:
+            path: a LeRobot v3.0 folder, a question set, or a whole folder of 'thinkvla data generate'.
+        """
         return path
 
     report = validate(tyro.cli(path, args=arguments, prog="thinkvla data validate"))
     print(report)
     return report.exit_code
+
+
+def _refresh(arguments: list[str]) -> int:
+    from thinkvla.data.refresh import refresh_statistics
+
+    def path(path: tyro.conf.Positional[Path]) -> Path:
+        """Compute the statistics of a data set again.
+
+        Args:
+            path: LeRobot v3.0 folder.
+        """
+        return path
+
+    refresh_statistics(tyro.cli(path, args=arguments, prog="thinkvla data refresh"))
+    return 0
 
 
 def _train(arguments: list[str]) -> int:
@@ -116,9 +138,28 @@ def _evaluate(arguments: list[str]) -> int:
 
 
 def _report(arguments: list[str]) -> int:
-    from thinkvla.evaluate.report import ReportOptions, report
+    from thinkvla.evaluate.report import write_report
 
-    print(report(tyro.cli(ReportOptions, args=arguments, prog="thinkvla report")))
+    def write(
+        evaluations: tyro.conf.Positional[tuple[Path, ...]],
+        training: Path | None = None,
+        dataset: Path | None = None,
+        output: Path = Path("report.html"),
+        title: str = "thinkvla",
+    ) -> Path:
+        """One page from evaluation folders, a training run and a data set.
+
+        Args:
+            evaluations: result folders of 'thinkvla eval'.
+            training: run folder of 'thinkvla train', for its curves and configuration.
+            dataset: folder of 'thinkvla data generate', for samples.
+            output: the page; an older one is replaced.
+            title: heading of the page.
+        """
+        write_report(output, evaluations=evaluations, training=training, dataset=dataset, title=title)
+        return output
+
+    print(tyro.cli(write, args=arguments, prog="thinkvla report"))
     return 0
 
 

@@ -8,7 +8,7 @@ import pytest
 from thinkvla.contract import ContractError
 from thinkvla.tabletop.control import WORKSPACE, hand_yaw, palm_down, rotation_matrix, rotation_vector
 from thinkvla.tabletop.embodiment import GRIP, ROTATION, TABLETOP, TRANSLATION
-from thinkvla.tabletop.rendering import Renderer
+from thinkvla.tabletop.rendering import Renderer, _shrink
 from thinkvla.tabletop.shapes import COLOURS
 from thinkvla.tabletop.suites import suite
 from thinkvla.tabletop.world import World
@@ -210,6 +210,16 @@ def test_objects_show_their_colour_where_the_state_says(world: World) -> None:
         seen, expected = image[int(row), int(column)], 255 * np.array(COLOURS[thing.colour])
         cosine = seen @ expected / np.linalg.norm(seen) / np.linalg.norm(expected)
         assert cosine > 0.93, (thing.name, seen, expected)
+
+
+def test_images_are_averages_of_a_finer_rendering(world: World) -> None:
+    with World(TASK, image_size=(192, 192)) as other:
+        other.reset(SEED)
+        fine = other.render("front", (192, 192)).astype(float)
+    average = fine.reshape(96, 2, 96, 2, 3).mean(axis=(1, 3))
+    image = world.render("front", (96, 96))
+    assert np.abs(image - average).mean() < 1.5
+    assert np.abs(_shrink(fine.astype(np.uint8)) - average).max() <= 0.5
 
 
 def test_things_rest_at_the_start(world: World) -> None:

@@ -128,7 +128,7 @@ class EpisodeWriter:
             target.parent.mkdir(exist_ok=True)
             np.save(target, point_maps, allow_pickle=False)
         self._episodes.append(row)
-        self._actions.append(actions)
+        self._actions.append(actions.copy())
         self._frames += length
 
     def _check(

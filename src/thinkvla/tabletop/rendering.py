@@ -11,11 +11,11 @@ import numpy as np
 
 from thinkvla.contract import Image
 from thinkvla.tabletop.embodiment import TABLETOP
-from thinkvla.tabletop.scene import LARGEST_IMAGE
+from thinkvla.tabletop.scene import LARGEST_IMAGE, SUPERSAMPLING
 
 
 class Renderer:
-    """Renders any model's cameras; no shadows, four samples per pixel."""
+    """Renders any model's cameras; no shadows, smooth edges."""
 
     def __init__(self) -> None:
         self._gl = _open_gl_context()
@@ -41,11 +41,11 @@ class Renderer:
         self._camera.fixedcamid = model.camera(camera).id
         everything = mujoco.mjtCatBit.mjCAT_ALL
         mujoco.mjv_updateScene(model, data, self._options, self._perturb, self._camera, everything, self._scene)
-        image = np.empty((height, width, 3), np.uint8)
-        viewport = mujoco.MjrRect(0, 0, width, height)
+        fine = np.empty((SUPERSAMPLING * height, SUPERSAMPLING * width, 3), np.uint8)
+        viewport = mujoco.MjrRect(0, 0, fine.shape[1], fine.shape[0])
         mujoco.mjr_render(viewport, self._scene, self._context)
-        mujoco.mjr_readPixels(image, None, viewport, self._context)
-        return np.ascontiguousarray(image[::-1])  # OpenGL's first row is the bottom
+        mujoco.mjr_readPixels(fine, None, viewport, self._context)
+        return _shrink(fine[::-1])  # OpenGL begins at the bottom
 
     def _load(self, model: Any) -> None:
         """Put a model's geometry and textures in place of the previous one's."""
@@ -63,6 +63,15 @@ class Renderer:
         if self._context is not None:
             self._context.free()
         self._gl.free()
+
+
+def _shrink(fine: Image) -> Image:
+    """Average blocks of SUPERSAMPLING × SUPERSAMPLING pixels, rounding to nearest."""
+    total = np.full((fine.shape[0] // SUPERSAMPLING, fine.shape[1] // SUPERSAMPLING, 3), SUPERSAMPLING**2 // 2)
+    for row in range(SUPERSAMPLING):
+        for column in range(SUPERSAMPLING):
+            total += fine[row::SUPERSAMPLING, column::SUPERSAMPLING]
+    return (total // SUPERSAMPLING**2).astype(np.uint8)
 
 
 def _open_gl_context() -> Any:

@@ -20,6 +20,8 @@ TIMESTEP = 0.004
 """Seconds of one physics step."""
 LARGEST_IMAGE = 640
 """Pixels: the largest side of a rendered image."""
+SUPERSAMPLING = 2
+"""Rendered pixels per image pixel along each side: edges as smooth as multisampling's, in half its time on a CPU."""
 
 
 @dataclass(frozen=True)
@@ -129,8 +131,9 @@ def build_model(scene: SceneSpec) -> Any:
     spec.option.cone = mujoco.mjtCone.mjCONE_ELLIPTIC
     spec.option.impratio = 10.0
     visual = spec.visual
-    visual.global_.offwidth = visual.global_.offheight = LARGEST_IMAGE
-    visual.quality.offsamples, visual.quality.shadowsize = 4, 0
+    visual.global_.offwidth = visual.global_.offheight = SUPERSAMPLING * LARGEST_IMAGE
+    visual.quality.offsamples, visual.quality.shadowsize = 0, 0
+    visual.quality.numslices, visual.quality.numstacks = 22, 12
     visual.map.znear, visual.map.zfar = 0.01, 10.0
     visual.headlight.ambient = (scene.ambient,) * 3
     visual.headlight.diffuse = visual.headlight.specular = (0.0, 0.0, 0.0)

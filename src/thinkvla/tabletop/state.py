@@ -74,7 +74,8 @@ class GripperState:
 
     Attributes:
         position: (3,) point between the finger tips, metres, world frame.
-        rotation: (3, 3) columns are the hand's axes in the world frame: +x out of the palm, +y along the fingers' travel.
+        rotation: (3, 3) columns are the hand's axes in the world frame: +x out of the palm, +y along the fingers'
+            travel.
         opening: distance between the fingers, metres.
     """
 

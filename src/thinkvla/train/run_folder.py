@@ -16,6 +16,7 @@ from typing import Any
 import torch
 
 from thinkvla.checkpoint import load_weights, write_policy
+from thinkvla.files import new_folder
 from thinkvla.method.policy import ThinkVLA
 from thinkvla.preprocessor import Preprocessor
 from thinkvla.train.config import TrainConfig, plain
@@ -59,14 +60,10 @@ class RunFolder:
 
     def save(self, step: int, policy: ThinkVLA, preprocessor: Preprocessor, optimizer: torch.optim.Optimizer) -> None:
         """A checkpoint after ``step`` optimizer steps; older ones beyond ``config.keep`` are removed."""
-        folder = self.path / "checkpoints" / f"step-{step:06d}"
-        partial = folder.with_name(folder.name + ".partial")
-        if partial.exists():  # left by an interrupted save, never complete
-            shutil.rmtree(partial)
-        (partial / "training").mkdir(parents=True)
-        write_policy(partial, policy, preprocessor)
-        torch.save({"step": step, "optimizer": optimizer.state_dict()}, partial / STATE)
-        partial.rename(folder)
+        with new_folder(self.path / "checkpoints" / f"step-{step:06d}") as partial:
+            write_policy(partial, policy, preprocessor)
+            (partial / "training").mkdir()
+            torch.save({"step": step, "optimizer": optimizer.state_dict()}, partial / STATE)
         for old in self.checkpoints()[: -self.config.keep]:
             shutil.rmtree(old)
 
