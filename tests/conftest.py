@@ -76,7 +76,7 @@ def _image(rng: np.random.Generator) -> np.ndarray:
     return rng.integers(0, 256, (96, 96, 3), dtype=np.uint8)
 
 
-def _spatial_row() -> dict[str, str | None | Sequence[object]]:
+def _spatial_row() -> dict[str, str | Sequence[object] | None]:
     return {
         "question": "Which is closer to the camera?",
         "A": "red cube",

@@ -27,7 +27,10 @@ def test_good_observation() -> None:
     [
         ({"wrist": None}, r"camera 'wrist' is missing \(got \['front'\]\).*needs \['front', 'wrist'\]"),
         ({"top": np.zeros((96, 96, 3), np.uint8)}, r"unknown cameras \['top'\]"),
-        ({"front": np.zeros((64, 96, 3), np.uint8)}, r"images\['front'\]: expected shape \(96, 96, 3\).*got \(64, 96, 3\)"),
+        (
+            {"front": np.zeros((64, 96, 3), np.uint8)},
+            r"images\['front'\]: expected shape \(96, 96, 3\).*got \(64, 96, 3\)",
+        ),
         ({"front": np.zeros((96, 96), np.uint8)}, r"got \(96, 96\)"),
         ({"front": np.zeros((96, 96, 3), np.float32)}, r"expected a uint8 array in 0..255, got float32"),
         ({"front": "picture.png"}, r"got str"),

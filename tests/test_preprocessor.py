@@ -45,7 +45,9 @@ def test_outputs_are_clipped() -> None:
 
 
 def test_missing_statistics_are_named() -> None:
-    with pytest.raises(ValueError, match=r"no 'q01', which normalization 'quantile' needs \(they have \['max', 'min'\]"):
+    with pytest.raises(
+        ValueError, match=r"no 'q01', which normalization 'quantile' needs \(they have \['max', 'min'\]"
+    ):
         ActionNormalizer.from_statistics({k: STATISTICS[k] for k in ("min", "max")}, "quantile")
 
 

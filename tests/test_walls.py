@@ -69,7 +69,7 @@ def test_walls_hold(path: Path) -> None:
 
 def test_every_room_is_listed() -> None:
     assert {room(path) for path in files()} - {"__init__"} == set(MAY_KNOW) | EVERYBODY
-    assert ROOMS <= set(MAY_KNOW) | EVERYBODY
+    assert set(MAY_KNOW) | EVERYBODY >= ROOMS
 
 
 def test_method_needs_torch_alone() -> None:
@@ -93,7 +93,7 @@ def test_acting_imports_nothing_of_training() -> None:
     """Deployment, tried in a fresh process: neither teachers nor training, and none of their dependencies."""
     code = (
         "import sys, thinkvla.deploy\n"
-        "unwanted = ['thinkvla.teachers', 'thinkvla.train', 'thinkvla.data', 'thinkvla.tabletop', 'accelerate',\n"
+        "unwanted = ['thinkvla.teachers', 'thinkvla.train', 'thinkvla.data', 'thinkvla.tabletop',\n"
         "            'pyarrow', 'av', 'mujoco', 'vla_eval', 'tensorboard']\n"
         "print([name for name in unwanted if name in sys.modules])"
     )

@@ -40,7 +40,9 @@ def main() -> None:
     try:
         sys.exit(run(arguments))
     except ModuleNotFoundError as error:
-        _fail(f"'{error.name}' is not installed; install the extras of this command: pip install 'thinkvla[train,eval]'")
+        _fail(
+            f"'{error.name}' is not installed; install the extras of this command: pip install 'thinkvla[train,eval]'"
+        )
     except (ValueError, RuntimeError) as error:
         if not _raised_here(error):  # a fault, not a user's mistake: show where it happened
             raise

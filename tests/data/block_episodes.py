@@ -33,8 +33,7 @@ class Blocks:
         self.actions = rng.uniform(-1, 1, (length, 7)).astype(np.float32)
         self.instruction = TASKS[number % 2]
         self.images = {
-            camera: np.stack([self._image(camera, number, step) for step in range(length)])
-            for camera in COLOURS
+            camera: np.stack([self._image(camera, number, step) for step in range(length)]) for camera in COLOURS
         }
         self.point_maps = rng.normal(size=(length, 2, 8, 12, 3)).astype(np.float16)
 
@@ -51,9 +50,7 @@ def sample_episodes() -> list[Blocks]:
     return [Blocks(number, length) for number, length in enumerate(LENGTHS)]
 
 
-def write(
-    path: Path, episodes: list[Blocks], max_file_bytes: int = 100 * 2**20, point_maps: bool = True
-) -> Path:
+def write(path: Path, episodes: list[Blocks], max_file_bytes: int = 100 * 2**20, point_maps: bool = True) -> Path:
     """Write synthetic episodes as a data set."""
     with write_episodes(path, EMBODIMENT, max_file_bytes) as writer:
         for episode in episodes:

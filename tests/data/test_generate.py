@@ -22,9 +22,7 @@ from thinkvla.tabletop.seeds import seeds
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]]:
     output = tmp_path_factory.mktemp("generate") / "made"
-    return output, generate(
-        GenerateOptions(output, episodes=2, questions=3, questions_per_picture=3, workers=1)
-    )
+    return output, generate(GenerateOptions(output, episodes=2, questions=3, questions_per_picture=3, workers=1))
 
 
 def test_everything_is_there_and_sound(made: tuple[Path, dict[str, Any]]) -> None:
@@ -69,9 +67,7 @@ def test_workers_do_not_change_the_result(made: tuple[Path, dict[str, Any]], tmp
     assert EpisodeDataset(output / "episodes").fingerprint == EpisodeDataset(made[0] / "episodes").fingerprint
 
 
-def test_failed_demonstrations_are_counted_and_left_out(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_failed_demonstrations_are_counted_and_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     real = demonstrate.record_episode
 
     def every_other(world: Any, seed: int, noise: Any) -> Any:

@@ -74,9 +74,7 @@ def test_many_small_files_read_like_one(tmp_path: Path, episodes: list[Blocks]) 
         np.testing.assert_array_equal(whole.actions(index, 3)[0], sharded.actions(index, 3)[0])
         episode, step = episodes[whole.episode_index[index]], whole.frame_index[index]
         for camera in EMBODIMENT.cameras:
-            assert (
-                np.abs(sharded.frames(index)[camera].astype(int) - episode.images[camera][step]).mean() < 1.5
-            )
+            assert np.abs(sharded.frames(index)[camera].astype(int) - episode.images[camera][step]).mean() < 1.5
 
 
 def test_the_columns_that_lerobot_reads(dataset_path: Path) -> None:
@@ -125,9 +123,7 @@ def test_a_broken_run_leaves_nothing(tmp_path: Path, episodes: list[Blocks]) -> 
     assert list(tmp_path.iterdir()) == []
 
 
-def test_the_writer_refuses_what_does_not_fit(
-    dataset_path: Path, tmp_path: Path, episodes: list[Blocks]
-) -> None:
+def test_the_writer_refuses_what_does_not_fit(dataset_path: Path, tmp_path: Path, episodes: list[Blocks]) -> None:
     with pytest.raises(ValueError, match=r"blocks exists already; choose another"):
         write(dataset_path, episodes)
     with pytest.raises(ValueError, match="whole number of frames"):
@@ -200,9 +196,7 @@ def test_one_clear_error_for_each_fault(dataset_path: Path) -> None:
     assert len(EpisodeDataset(dataset_path)) == 33
 
 
-def test_a_short_or_missing_video_is_named(
-    dataset_path: Path, tmp_path: Path, episodes: list[Blocks]
-) -> None:
+def test_a_short_or_missing_video_is_named(dataset_path: Path, tmp_path: Path, episodes: list[Blocks]) -> None:
     video = "videos/observation.images.wrist/chunk-000/file-000.mp4"
     shorter = write(tmp_path / "shorter", episodes[:3])
     shutil.copy(shorter / video, dataset_path / video)

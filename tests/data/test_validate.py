@@ -113,9 +113,7 @@ FAULTS: dict[str, tuple[Callable[[Path], object], list[str]]] = {
     ),
     "edited statistics": (
         lambda root: (root / "episodes/meta/stats.json").write_text(
-            (root / "episodes/meta/stats.json")
-            .read_text()
-            .replace('"q99": [\n      0.9', '"q99": [\n      0.8')
+            (root / "episodes/meta/stats.json").read_text().replace('"q99": [\n      0.9', '"q99": [\n      0.8')
         ),
         ["stats.json: 'q99' of action is"],
     ),

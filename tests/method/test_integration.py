@@ -40,7 +40,10 @@ def test_fusion(fusion: Fusion, pooling: Pooling) -> None:
     measured = module(queries.double(), geometry.double(), reasoning.double()).detach().numpy()
 
     expected = queries.double().numpy()
-    attends = {"geometry": fusion == "cross_attention" or pooling == "attention", "reasoning": fusion == "cross_attention"}
+    attends = {
+        "geometry": fusion == "cross_attention" or pooling == "attention",
+        "reasoning": fusion == "cross_attention",
+    }
     for name, source in (("geometry", geometry), ("reasoning", reasoning)):
         branch = getattr(module, name)
         values, asked = source.double().numpy(), queries.double().numpy()

@@ -93,7 +93,9 @@ def test_answer_scores_depend_on_earlier_tokens_only() -> None:
     row = batch.labels_BL[0]
     first = int((row != IGNORE).nonzero()[0])
     scores = policy.answer(batch)[0]
-    cut = replace(batch.tokens, ids_BL=batch.tokens.ids_BL[:1, :first], segments_BL=batch.tokens.segments_BL[:1, :first])
+    cut = replace(
+        batch.tokens, ids_BL=batch.tokens.ids_BL[:1, :first], segments_BL=batch.tokens.segments_BL[:1, :first]
+    )
     grids = batch.tokens.grids_N3
     assert grids is not None
     assert batch.tokens.pixels is not None

@@ -29,9 +29,7 @@ def test_co_training_prompt() -> None:
     images = "<|vision_start|><|image_pad|><|image_pad|><|vision_end|><|vision_start|><|image_pad|><|vision_end|>"
     anchor, turn = "<|reasoning_0|><|reasoning_1|>", "<|im_end|>\n<|im_start|>assistant\n"
     assert found[PREFIX] == f"<|im_start|>user\n{images}lift the cube"
-    assert found[STUDENT] == (
-        f"{anchor}\nPredict the next 3 robot actions.{turn}<|action_0|><|action_1|><|action_2|>"
-    )
+    assert found[STUDENT] == (f"{anchor}\nPredict the next 3 robot actions.{turn}<|action_0|><|action_1|><|action_2|>")
     assert found[TEACHER] == preprocessor.reasoning_text + turn + anchor
 
 

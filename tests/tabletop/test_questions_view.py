@@ -27,9 +27,7 @@ def test_locations_agree_with_the_heading_reference(seed: int) -> None:
     state = random_scene(seed)
     view = state.camera("front")
     for entity in seen_entities(state, "front"):
-        position = (
-            state.gripper.position if entity.label == "gripper" else state.object(entity.label).position
-        )
+        position = state.gripper.position if entity.label == "gripper" else state.object(entity.label).position
         np.testing.assert_allclose(entity.location, heading_reference(view, position), atol=1e-12)
 
 

@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
 
 import numpy as np
@@ -97,6 +100,15 @@ def test_without_opengl_the_error_names_the_packages(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr("mujoco.egl.GLContext", broken)
     with pytest.raises(RuntimeError, match="libegl1 libopengl0 libgl1-mesa-dri"):
         Renderer()
+
+
+def test_a_backend_mujoco_cannot_load_is_reported_with_the_packages() -> None:
+    environment = {**os.environ, "MUJOCO_GL": "nonsense"}
+    command = [sys.executable, "-c", "import thinkvla.tabletop.world"]
+    result = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert result.returncode != 0
+    assert "MUJOCO_GL is nonsense" in result.stderr
+    assert "libosmesa6" in result.stderr
 
 
 @pytest.mark.parametrize("axis", range(3))

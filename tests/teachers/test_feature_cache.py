@@ -54,9 +54,7 @@ def test_every_frame_is_what_the_teacher_says(tmp_path: Path) -> None:
     teacher, dataset = SimulatorTeacher((2, 2)), Frames()
     cache = build_cache(teacher, dataset, tmp_path / "features.npy")
     assert len(cache) == len(dataset)
-    expected = teacher.features(
-        torch.from_numpy(np.stack([dataset.point_maps(i) for i in range(len(dataset))]))
-    )
+    expected = teacher.features(torch.from_numpy(np.stack([dataset.point_maps(i) for i in range(len(dataset))])))
     for index in (0, BATCH - 1, BATCH, len(dataset) - 1):
         assert cache[index].dtype == np.float16
         np.testing.assert_allclose(cache[index], expected[index], atol=1e-3)

@@ -20,12 +20,7 @@ point = st.tuples(coordinate, coordinate, coordinate)
 
 def reference_code(xyz: tuple[float, float, float]) -> list[float]:
     """One point's code in plain Python floats."""
-    return [
-        wave(2 * math.pi * value / length)
-        for value in xyz
-        for wave in (math.sin, math.cos)
-        for length in LENGTHS
-    ]
+    return [wave(2 * math.pi * value / length) for value in xyz for wave in (math.sin, math.cos) for length in LENGTHS]
 
 
 def test_features_match_a_float64_reference() -> None:
@@ -45,9 +40,7 @@ def one_point(xyz: tuple[float, float, float]) -> torch.Tensor:
 
 
 @given(point, point)
-def test_similarity_is_a_kernel_of_the_offset(
-    a: tuple[float, float, float], b: tuple[float, float, float]
-) -> None:
+def test_similarity_is_a_kernel_of_the_offset(a: tuple[float, float, float], b: tuple[float, float, float]) -> None:
     expected = np.mean(
         [math.cos(2 * math.pi * (p - q) / length) for p, q in zip(a, b, strict=True) for length in LENGTHS]
     )
@@ -58,8 +51,7 @@ def test_similarity_is_a_kernel_of_the_offset(
 def test_similarity_falls_with_distance_up_to_a_quarter_of_the_longest_wave() -> None:
     origin = one_point((0.4, 0.0, 0.0))
     similar = [
-        float(torch.cosine_similarity(origin, one_point((0.4, d, 0.0)), dim=0))
-        for d in (0, 0.01, 0.03, 0.1, 0.5)
+        float(torch.cosine_similarity(origin, one_point((0.4, d, 0.0)), dim=0)) for d in (0, 0.01, 0.03, 0.1, 0.5)
     ]
     assert similar == sorted(similar, reverse=True)
     assert similar[0] == pytest.approx(1)

@@ -88,9 +88,7 @@ def test_accumulation_equals_the_large_batch(small_run: TrainConfig) -> None:
     episodes = EpisodeDataset(small_run.data.episodes)
     _, preprocessor = build_policy(small_run, episodes)
     small = co_training_data(small_run, episodes, preprocessor, (0, 1))
-    large = co_training_data(
-        replace(small_run, batch_size=8, question_batch_size=8), episodes, preprocessor, (0, 1)
-    )
+    large = co_training_data(replace(small_run, batch_size=8, question_batch_size=8), episodes, preprocessor, (0, 1))
     accumulated = gradient(small_run, [small[number] for number in range(4)])
     at_once = gradient(small_run, [large[0]])
     assert accumulated.keys() == at_once.keys()

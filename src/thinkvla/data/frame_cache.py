@@ -20,9 +20,7 @@ from thinkvla.files import new_file
 from thinkvla.progress import progress
 
 
-def open_frames(
-    path: Path, root: Path, embodiment: Embodiment, episodes: Sequence[EpisodeRecord]
-) -> NDArray[np.uint8]:
+def open_frames(path: Path, root: Path, embodiment: Embodiment, episodes: Sequence[EpisodeRecord]) -> NDArray[np.uint8]:
     """Memory-map all (N, V, H, W, 3) uint8 RGB frames of the data set ``root``, once decoded into ``path``.
 
     Raises:
@@ -76,9 +74,7 @@ def decode_episodes(
         if row is None:
             continue
         if image.shape != shape:
-            raise ValueError(
-                f"{video}: frames are {image.shape}, the embodiment says {shape}; encode it again"
-            )
+            raise ValueError(f"{video}: frames are {image.shape}, the embodiment says {shape}; encode it again")
         yield row, image
     if row_of:
         missing = min(row_of)

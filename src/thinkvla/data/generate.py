@@ -135,9 +135,7 @@ def _write_demonstrations(options: GenerateOptions, path: Path) -> dict[str, Any
                     "or the expert cannot do these tasks"
                 )
         else:
-            raise ValueError(
-                f"training seeds from {options.seed} on gave only {written} demonstrations; ask for fewer"
-            )
+            raise ValueError(f"training seeds from {options.seed} on gave only {written} demonstrations; ask for fewer")
     return {
         "episodes": written,
         "frames": frames,
@@ -173,9 +171,7 @@ def _write_questions(options: GenerateOptions, folder: Path) -> dict[str, Any]:
             if pictures == options.questions:
                 break
         else:
-            raise ValueError(
-                f"training seeds from {half.start} on gave only {pictures} pictures; ask for fewer"
-            )
+            raise ValueError(f"training seeds from {half.start} on gave only {pictures} pictures; ask for fewer")
     return {
         "pictures": pictures,
         "cameras": dict(sorted(cameras.items())),

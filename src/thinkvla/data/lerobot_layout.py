@@ -96,9 +96,7 @@ def read_embodiment(root: Path, info: Mapping[str, Any]) -> Embodiment:
         feature = features.get(video_key(camera))
         if feature is None:
             has = sorted(k for k in features if k.startswith("observation.images."))
-            raise ValueError(
-                f"{root}: camera '{camera}' of embodiment '{embodiment.name}' is missing; it has {has}"
-            )
+            raise ValueError(f"{root}: camera '{camera}' of embodiment '{embodiment.name}' is missing; it has {has}")
         if tuple(feature["shape"]) != (*embodiment.image_size, 3):
             raise ValueError(
                 f"{root / INFO}: {video_key(camera)} has shape {feature['shape']}, the embodiment says "
@@ -125,9 +123,7 @@ def read_parquet(path: Path, columns: list[str]) -> pa.Table:
             raise ValueError(f"{path}: columns {missing} are missing; generate or convert the data set again")
         return pq.read_table(path, columns=columns)
     except (OSError, pa.ArrowException) as error:
-        raise ValueError(
-            f"{path} cannot be read ({error}); restore it or generate the data set again"
-        ) from error
+        raise ValueError(f"{path} cannot be read ({error}); restore it or generate the data set again") from error
 
 
 def read_tasks(root: Path) -> tuple[str, ...]:
@@ -147,14 +143,10 @@ def read_episodes(root: Path, info: Mapping[str, Any], cameras: tuple[str, ...])
     """All episodes in order; raises ValueError where they do not follow one another without gaps."""
     files = sorted((root / "meta/episodes").glob("*/*.parquet"))
     if not files:
-        raise ValueError(
-            f"{root / 'meta/episodes'}: no episode tables; is {root} a LeRobot {VERSION} data set?"
-        )
+        raise ValueError(f"{root / 'meta/episodes'}: no episode tables; is {root} a LeRobot {VERSION} data set?")
     columns = ["episode_index", "length", "dataset_from_index"]
     for camera in cameras:
-        columns += [
-            f"videos/{video_key(camera)}/{name}" for name in ("chunk_index", "file_index", "from_timestamp")
-        ]
+        columns += [f"videos/{video_key(camera)}/{name}" for name in ("chunk_index", "file_index", "from_timestamp")]
     rows = [row for file in files for row in read_parquet(file, columns).to_pylist()]
     records: list[EpisodeRecord] = []
     start = 0
@@ -177,7 +169,7 @@ def read_episodes(root: Path, info: Mapping[str, Any], cameras: tuple[str, ...])
 
 def read_statistics(root: Path, keys: tuple[str, ...]) -> dict[str, FeatureStatistics]:
     """``meta/stats.json`` for the features ``keys``."""
-    repair = "compute it with thinkvla.data.refresh.refresh_statistics"
+    repair = f"run 'thinkvla data refresh {root}'"
     values = read_json(root, STATISTICS, repair)
     statistics = {}
     for key in keys:

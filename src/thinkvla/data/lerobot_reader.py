@@ -56,7 +56,7 @@ class EpisodeDataset:
         check_actions(self._actions, self.embodiment, f"{path / 'data'}: column 'action'")
         keys = ("action", *(layout.video_key(camera) for camera in self.embodiment.cameras))
         self.statistics: dict[str, FeatureStatistics] = layout.read_statistics(path, keys)
-        repair = "compute the statistics with thinkvla.data.refresh.refresh_statistics"
+        repair = f"run 'thinkvla data refresh {path}'"
         source = layout.read_json(path, layout.STATISTICS_SOURCE, repair)
         check_fresh(str(source.get("actions")), self._actions, str(path / layout.STATISTICS))
         self.fingerprint = layout.fingerprint(path)
@@ -114,12 +114,8 @@ class EpisodeDataset:
         """
         path = self.path / layout.POINT_MAPS.format(episode_index=int(self.episode_index[index]))
         if not path.is_file():
-            raise ValueError(
-                f"{path} is missing; only simulated data sets have point maps, use another teacher"
-            )
-        points: NDArray[np.float16] = np.load(path, mmap_mode="r", allow_pickle=False)[
-            int(self.frame_index[index])
-        ]
+            raise ValueError(f"{path} is missing; only simulated data sets have point maps, use another teacher")
+        points: NDArray[np.float16] = np.load(path, mmap_mode="r", allow_pickle=False)[int(self.frame_index[index])]
         return np.array(points)
 
 
@@ -128,9 +124,7 @@ def read_table(root: Path) -> pa.Table:
     files = sorted((root / "data").glob("*/*.parquet"))
     if not files:
         raise ValueError(f"{root / 'data'}: no tables; restore them or generate the data set again")
-    return pa.concat_tables(
-        [layout.read_parquet(file, COLUMNS) for file in files], promote_options="permissive"
-    )
+    return pa.concat_tables([layout.read_parquet(file, COLUMNS) for file in files], promote_options="permissive")
 
 
 def action_array(table: pa.Table, dim: int, root: Path) -> NDArray[np.float32]:
@@ -159,7 +153,5 @@ def index_columns(
         found = np.asarray(table[name])
         if (found != values).any():
             row = int(np.argmax(found != values))
-            raise ValueError(
-                f"{root / 'data'}: {name} of row {row} is {found[row]}, expected {values[row]} (a gap?)"
-            )
+            raise ValueError(f"{root / 'data'}: {name} of row {row} is {found[row]}, expected {values[row]} (a gap?)")
     return expected["episode_index"], expected["frame_index"], np.asarray(table["task_index"], dtype=np.int64)

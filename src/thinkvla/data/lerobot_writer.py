@@ -35,9 +35,7 @@ SCALARS = {
 
 
 @contextmanager
-def write_episodes(
-    path: Path, embodiment: Embodiment, max_file_bytes: int = 100 * 2**20
-) -> Iterator[EpisodeWriter]:
+def write_episodes(path: Path, embodiment: Embodiment, max_file_bytes: int = 100 * 2**20) -> Iterator[EpisodeWriter]:
     """Write the data set ``path``; it is complete when the context ends well, and removed otherwise.
 
     A new data or video file starts once one holds ``max_file_bytes``.
@@ -46,9 +44,7 @@ def write_episodes(
         ValueError: ``path`` exists, the embodiment's rate is not a whole number, or no episode was added.
     """
     if embodiment.control_hz != int(embodiment.control_hz):
-        raise ValueError(
-            f"control_hz is {embodiment.control_hz}; LeRobot needs a whole number of frames per second"
-        )
+        raise ValueError(f"control_hz is {embodiment.control_hz}; LeRobot needs a whole number of frames per second")
     with new_folder(path) as folder:
         writer = EpisodeWriter(folder, embodiment, max_file_bytes)
         try:
@@ -101,9 +97,7 @@ class EpisodeWriter:
         length = len(actions)
         if instruction not in self._tasks:
             self._tasks.append(instruction)
-        columns = episode_columns(
-            length, len(self._episodes), self._frames, self._tasks.index(instruction), self._fps
-        )
+        columns = episode_columns(length, len(self._episodes), self._frames, self._tasks.index(instruction), self._fps)
         gatherers = new_gatherers(self._embodiment)
         features = columns | {"action": actions} | {layout.video_key(k): v for k, v in images.items()}
         for gathered in (gatherers, self._gatherers):
@@ -141,15 +135,11 @@ class EpisodeWriter:
     ) -> None:
         check_actions(actions, self._embodiment, f"{where}: actions")
         if len(actions) == 0 or actions.dtype != np.float32:
-            raise ValueError(
-                f"{where}: expected at least one float32 action, got {actions.shape} {actions.dtype}"
-            )
+            raise ValueError(f"{where}: expected at least one float32 action, got {actions.shape} {actions.dtype}")
         if not instruction.strip():
             raise ValueError(f"{where}: the instruction is empty")
         if set(images) != set(self._embodiment.cameras):
-            raise ValueError(
-                f"{where}: cameras {sorted(images)} given, expected {list(self._embodiment.cameras)}"
-            )
+            raise ValueError(f"{where}: cameras {sorted(images)} given, expected {list(self._embodiment.cameras)}")
         shape = (len(actions), *self._embodiment.image_size, 3)
         for camera, values in images.items():
             if values.shape != shape or values.dtype != np.uint8:
@@ -158,16 +148,10 @@ class EpisodeWriter:
                 )
         grid = None if point_maps is None else point_maps.shape[1:]
         if self._episodes and grid != self._point_maps_grid:
-            raise ValueError(
-                f"{where}: point maps are {grid} a step, in earlier episodes {self._point_maps_grid}"
-            )
+            raise ValueError(f"{where}: point maps are {grid} a step, in earlier episodes {self._point_maps_grid}")
         if point_maps is not None:
             views = len(self._embodiment.cameras)
-            valid = (
-                point_maps.ndim == 5
-                and point_maps.shape[:2] == (len(actions), views)
-                and point_maps.shape[4] == 3
-            )
+            valid = point_maps.ndim == 5 and point_maps.shape[:2] == (len(actions), views) and point_maps.shape[4] == 3
             if not valid or point_maps.dtype != np.float16 or not np.isfinite(point_maps).all():
                 raise ValueError(
                     f"{where}: point maps are {point_maps.shape} {point_maps.dtype}, expected finite "
@@ -175,9 +159,7 @@ class EpisodeWriter:
                 )
         self._point_maps_grid = grid
 
-    def _write_table(
-        self, columns: Mapping[str, NDArray[Any]], actions: NDArray[np.float32]
-    ) -> dict[str, int]:
+    def _write_table(self, columns: Mapping[str, NDArray[Any]], actions: NDArray[np.float32]) -> dict[str, int]:
         values = pa.FixedSizeListArray.from_arrays(pa.array(actions.ravel()), self._embodiment.action_dim)
         table = pa.table({"action": values} | {key: pa.array(column) for key, column in columns.items()})
         if self._table is None or self._table_bytes >= self._max_file_bytes:
@@ -202,9 +184,7 @@ class EpisodeWriter:
             writer = self._videos[camera] = video.VideoWriter(target, self._fps, self._embodiment.image_size)
         first = writer.frames
         writer.add(images)
-        row: dict[str, float] = {
-            f"videos/{key}/{k}": v for k, v in chunk(self._video_numbers[camera]).items()
-        }
+        row: dict[str, float] = {f"videos/{key}/{k}": v for k, v in chunk(self._video_numbers[camera]).items()}
         times = {"from_timestamp": first / self._fps, "to_timestamp": writer.frames / self._fps}
         return row | {f"videos/{key}/{name}": value for name, value in times.items()}
 
@@ -227,9 +207,7 @@ class EpisodeWriter:
         write_json(self._root / layout.EMBODIMENT, self._embodiment.to_dict())
         write_statistics(self._root, self._gatherers, np.concatenate(self._actions))
         if self._point_maps_grid is not None:
-            stride = [
-                s // g for s, g in zip(self._embodiment.image_size, self._point_maps_grid[1:3], strict=True)
-            ]
+            stride = [s // g for s, g in zip(self._embodiment.image_size, self._point_maps_grid[1:3], strict=True)]
             write_json(
                 self._root / layout.POINT_MAPS_INFO,
                 {
@@ -300,12 +278,8 @@ def episode_columns(length: int, episode: int, start: int, task: int, fps: int) 
 
 def write_statistics(root: Path, gatherers: Gatherers, actions: NDArray[np.float32]) -> None:
     """Write ``meta/stats.json``, and beside it what ``actions`` (N, D) it was computed from."""
-    write_json(
-        root / layout.STATISTICS, {key: gatherer.result().to_dict() for key, gatherer in gatherers.items()}
-    )
-    write_json(
-        root / layout.STATISTICS_SOURCE, {"actions": source_fingerprint(actions), "frames": len(actions)}
-    )
+    write_json(root / layout.STATISTICS, {key: gatherer.result().to_dict() for key, gatherer in gatherers.items()})
+    write_json(root / layout.STATISTICS_SOURCE, {"actions": source_fingerprint(actions), "frames": len(actions)})
 
 
 def write_json(path: Path, values: Mapping[str, Any]) -> None:

@@ -31,10 +31,7 @@ IMAGES = "images"
 LETTERS = ("A", "B", "C", "D")
 _VECTOR = pa.list_(pa.float64())
 SPATIAL_SCHEMA = pa.schema(
-    [
-        (name, pa.string())
-        for name in ("question", *LETTERS, "answer", "answer_name", "answer_cot", "category")
-    ]
+    [(name, pa.string()) for name in ("question", *LETTERS, "answer", "answer_name", "answer_cot", "category")]
     + [
         ("image_filename", pa.string()),
         ("bounding_box", pa.list_(pa.struct([("bbox_3d", _VECTOR), ("label", pa.string())]))),
@@ -167,9 +164,7 @@ def read_image(path: Path) -> Image:
         with Pillow.open(path) as image:
             return np.asarray(image.convert("RGB"))
     except (OSError, UnidentifiedImageError) as error:
-        raise ValueError(
-            f"{path}: the image cannot be read ({error}); restore the file or remove its rows"
-        ) from error
+        raise ValueError(f"{path}: the image cannot be read ({error}); restore the file or remove its rows") from error
 
 
 def render_question(question: str, options: Mapping[str, str | None]) -> str:
@@ -196,9 +191,7 @@ def read_rows(path: Path) -> tuple[Path, list[Any]]:
     candidates = [path / SPATIAL_ROWS, path / GENERAL_ROWS] if path.is_dir() else [path]
     file = next((candidate for candidate in candidates if candidate.is_file()), None)
     if file is None:
-        raise ValueError(
-            f"{path}: no questions there; expected {SPATIAL_ROWS}, {GENERAL_ROWS} or a LLaVA .json(l)"
-        )
+        raise ValueError(f"{path}: no questions there; expected {SPATIAL_ROWS}, {GENERAL_ROWS} or a LLaVA .json(l)")
     try:
         if file.suffix == ".parquet":
             table = pq.read_table(file)
@@ -232,13 +225,9 @@ def _spatial_entry(row: Mapping[str, Any], file: Path, where: str) -> Entry:
             raise ValueError(f"{where}: '{field}' is empty; fill it or remove the row")
     answer = row["answer"]
     if options.get(answer) is None:
-        raise ValueError(
-            f"{where}: answer '{answer}' is none of its options {[k for k, v in options.items() if v]}"
-        )
+        raise ValueError(f"{where}: answer '{answer}' is none of its options {[k for k, v in options.items() if v]}")
     if options[answer] != row["answer_name"]:
-        raise ValueError(
-            f"{where}: option {answer} is '{options[answer]}', answer_name is '{row['answer_name']}'"
-        )
+        raise ValueError(f"{where}: option {answer} is '{options[answer]}', answer_name is '{row['answer_name']}'")
     final = re.search(r"final answer is ([A-D])\.?\s*$", row["answer_cot"])
     if final is None or final[1] != answer:
         raise ValueError(f"{where}: answer_cot must end with 'Therefore, the final answer is {answer}.'")
@@ -251,9 +240,7 @@ def _turns(row: Mapping[str, Any], file: Path, where: str) -> list[Entry]:
     images = row.get("image", [])
     images = [images] if isinstance(images, str) else images
     if len(images) > 1:
-        raise ValueError(
-            f"{where}: has {len(images)} images, one image a row is supported; remove or split the row"
-        )
+        raise ValueError(f"{where}: has {len(images)} images, one image a row is supported; remove or split the row")
     turns = row.get("conversations", [])
     speakers = [turn.get("from") for turn in turns]
     if not turns or speakers != ["human", "gpt"] * (len(turns) // 2):

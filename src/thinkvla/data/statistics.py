@@ -35,9 +35,7 @@ class FeatureStatistics:
     def __getitem__(self, name: str) -> NDArray[np.float64]:
         """One statistic by name; raises ValueError naming those that exist."""
         if name not in self.values:
-            raise ValueError(
-                f"statistics have no '{name}'; there are {sorted(self.values)}. Refresh the statistics."
-            )
+            raise ValueError(f"statistics have no '{name}'; there are {sorted(self.values)}. Refresh the statistics.")
         return self.values[name]
 
     def to_dict(self) -> dict[str, Any]:
@@ -47,9 +45,7 @@ class FeatureStatistics:
     @staticmethod
     def from_dict(values: Mapping[str, Any]) -> FeatureStatistics:
         """The inverse of :meth:`to_dict`; raises KeyError without ``count``."""
-        arrays = {
-            k: np.atleast_1d(np.asarray(v, dtype=np.float64)) for k, v in values.items() if k != "count"
-        }
+        arrays = {k: np.atleast_1d(np.asarray(v, dtype=np.float64)) for k, v in values.items() if k != "count"}
         return FeatureStatistics(arrays, int(np.ravel(values["count"])[0]))
 
 
@@ -119,5 +115,5 @@ def check_fresh(recorded: str, actions: NDArray[np.float32], where: str) -> None
     if recorded != source_fingerprint(actions):
         raise ValueError(
             f"{where}: the statistics were computed from other actions than the data set now holds; a policy "
-            "would be normalized wrongly; refresh them with thinkvla.data.refresh.refresh_statistics"
+            "would be normalized wrongly; run 'thinkvla data refresh' on the data set"
         )

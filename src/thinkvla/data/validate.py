@@ -43,9 +43,7 @@ class Report:
 
     def __str__(self) -> str:
         verdict = f"{len(self.problems)} problem(s)" if self.problems else "no problems"
-        return "\n".join(
-            [*self.checked, *(f"- {problem}" for problem in self.problems), f"{self.path}: {verdict}"]
-        )
+        return "\n".join([*self.checked, *(f"- {problem}" for problem in self.problems), f"{self.path}: {verdict}"])
 
 
 def validate(path: Path) -> Report:
@@ -131,9 +129,7 @@ def _check_episodes(path: Path, found: _Findings) -> None:
         for episode in episodes:
             found.attempt(_check_point_maps, path, embodiment, episode)
     frames = sum(episode.length for episode in episodes)
-    found.checked.append(
-        f"{path}: {len(episodes)} episodes, {frames} frames, cameras {list(embodiment.cameras)}"
-    )
+    found.checked.append(f"{path}: {len(episodes)} episodes, {frames} frames, cameras {list(embodiment.cameras)}")
 
 
 def _check_tasks(task_index: NDArray[np.int64], tasks: Sequence[str], path: Path) -> None:
@@ -149,7 +145,7 @@ def _check_tasks(task_index: NDArray[np.int64], tasks: Sequence[str], path: Path
 def _check_statistics(path: Path, embodiment: Embodiment, actions: NDArray[np.float32]) -> None:
     keys = ("action", *(layout.video_key(camera) for camera in embodiment.cameras))
     recorded = layout.read_statistics(path, keys)["action"]
-    repair = "refresh the statistics with thinkvla.data.refresh.refresh_statistics"
+    repair = f"run 'thinkvla data refresh {path}'"
     source = layout.read_json(path, layout.STATISTICS_SOURCE, repair)
     check_fresh(str(source.get("actions")), actions, str(path / layout.STATISTICS))
     gatherer = VectorStatistics()
@@ -161,9 +157,7 @@ def _check_statistics(path: Path, embodiment: Embodiment, actions: NDArray[np.fl
             )
 
 
-def _check_videos(
-    path: Path, embodiment: Embodiment, episodes: Sequence[EpisodeRecord], found: _Findings
-) -> None:
+def _check_videos(path: Path, embodiment: Embodiment, episodes: Sequence[EpisodeRecord], found: _Findings) -> None:
     frames = sum(episode.length for episode in episodes)
     with progress("frame") as display:
         task = display.add_task("decoding videos", total=frames * len(embodiment.cameras))

@@ -80,6 +80,4 @@ def decode_video(path: Path, fps: int) -> Iterator[tuple[int, Image]]:
             for frame in container.decode(stream):
                 yield round(float(frame.time) * fps), np.asarray(frame.to_ndarray(format="rgb24"))
     except (av.FFmpegError, IndexError) as error:
-        raise ValueError(
-            f"{path}: the video cannot be decoded ({error}); restore it or generate it again"
-        ) from error
+        raise ValueError(f"{path}: the video cannot be decoded ({error}); restore it or generate it again") from error

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import tyro
 
 from thinkvla.evaluate.expert_policy import ExpertPolicy
 from thinkvla.evaluate.parallel import run_parallel
@@ -46,7 +47,7 @@ class EvaluateOptions:
         videos: most rollouts to film, successes and failures in turn.
     """
 
-    checkpoint: str
+    checkpoint: tyro.conf.Positional[str]
     output: Path
     suite: str = "object"
     tasks: tuple[str, ...] = ()

@@ -30,9 +30,7 @@ def tabletop(ablation: str = "R7", data: Path = DATA) -> TrainConfig:
     )
     return TrainConfig(
         output=Path("runs") / ("tabletop" if ablation == "R7" else f"tabletop_{ablation.lower()}"),
-        data=DataConfig(
-            episodes=data / "episodes", spatial_qa=data / "spatial_qa", general_qa=data / "general_qa"
-        ),
+        data=DataConfig(episodes=data / "episodes", spatial_qa=data / "spatial_qa", general_qa=data / "general_qa"),
         method=method,
         backbone=BackboneConfig("tiny"),
         optimizer=OptimizerConfig(

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from typing import Any
 
-import mujoco
 import numpy as np
 
+from thinkvla.tabletop.engine import mujoco
 from thinkvla.tabletop.shapes import STIFF
 
 ARM_JOINTS = ("base_yaw", "shoulder", "elbow", "wrist_pitch", "wrist_roll", "wrist_yaw")

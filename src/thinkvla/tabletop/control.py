@@ -7,12 +7,12 @@ from __future__ import annotations
 
 from typing import Any
 
-import mujoco
 import numpy as np
 from numpy.typing import NDArray
 
 from thinkvla.tabletop.arm import ARM_JOINTS, FINGER_JOINTS, FINGER_TRAVEL, GRIP_SITE, READY
 from thinkvla.tabletop.embodiment import GRIP, ROTATION, TRANSLATION
+from thinkvla.tabletop.engine import mujoco
 
 Vector = NDArray[np.float64]
 

@@ -6,11 +6,11 @@ import os
 import sys
 from typing import Any
 
-import mujoco
 import numpy as np
 
 from thinkvla.contract import Image
 from thinkvla.tabletop.embodiment import TABLETOP
+from thinkvla.tabletop.engine import OPENGL_HELP, mujoco
 from thinkvla.tabletop.scene import LARGEST_IMAGE, SUPERSAMPLING
 
 
@@ -78,17 +78,13 @@ def _open_gl_context() -> Any:
     """An OpenGL context from MUJOCO_GL's backend; EGL where that is unset on Linux, since it needs no display."""
     backend = os.environ.get("MUJOCO_GL", "").lower()
     try:
-        if backend == "osmesa":
-            from mujoco.osmesa import GLContext
-        elif backend == "egl" or (not backend and sys.platform == "linux"):
+        if backend == "egl" or (not backend and sys.platform == "linux"):
             from mujoco.egl import GLContext
         else:
             from mujoco import GLContext
         context = GLContext(LARGEST_IMAGE, LARGEST_IMAGE)
         context.make_current()
-    except (ImportError, RuntimeError, AttributeError, TypeError, OSError) as error:
-        raise RuntimeError(
-            f"no OpenGL for rendering (MUJOCO_GL={backend or 'unset'}): {error}. On Debian or Ubuntu install "
-            "`libegl1 libopengl0 libgl1-mesa-dri` for MUJOCO_GL=egl, or `libosmesa6` for MUJOCO_GL=osmesa"
-        ) from error
+        mujoco.MjrContext(mujoco.MjSpec().compile(), mujoco.mjtFontScale.mjFONTSCALE_50).free()  # fails without OpenGL
+    except (ImportError, AttributeError, OSError, RuntimeError, TypeError, mujoco.FatalError) as error:
+        raise RuntimeError(f"no OpenGL for rendering: {error}. {OPENGL_HELP}") from error
     return context

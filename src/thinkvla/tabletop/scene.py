@@ -9,10 +9,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-import mujoco
 import numpy as np
 
 from thinkvla.tabletop.arm import add_arm
+from thinkvla.tabletop.engine import mujoco
 from thinkvla.tabletop.shapes import COLOURS, RGB, SHAPES, STIFF, Shape, Triple, add_shape
 
 TABLE = "table"

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-import mujoco
 import numpy as np
 from numpy.typing import NDArray
 
 from thinkvla.tabletop.arm import FINGER_JOINTS, GRIP_SITE
 from thinkvla.tabletop.embodiment import TABLETOP
+from thinkvla.tabletop.engine import mujoco
 from thinkvla.tabletop.scene import SceneSpec
 from thinkvla.tabletop.shapes import COLLISION_ONLY_GROUP
 from thinkvla.tabletop.state import CameraState, GripperState, ObjectState, SceneState

@@ -9,8 +9,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-import mujoco
 import numpy as np
+
+from thinkvla.tabletop.engine import mujoco
 
 RGB = tuple[float, float, float]
 Triple = tuple[float, float, float]

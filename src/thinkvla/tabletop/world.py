@@ -9,13 +9,13 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Any
 
-import mujoco
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from thinkvla.contract import Image, Observation, check_actions
 from thinkvla.tabletop.control import HandController, palm_down
 from thinkvla.tabletop.embodiment import TABLETOP
+from thinkvla.tabletop.engine import mujoco
 from thinkvla.tabletop.rendering import Renderer
 from thinkvla.tabletop.scene import TIMESTEP, SceneSpec, build_model
 from thinkvla.tabletop.sensing import cast_point_map, read_camera, read_contacts, read_state

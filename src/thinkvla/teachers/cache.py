@@ -120,8 +120,6 @@ def _key_path(path: Path) -> Path:
 
 def _read_key(path: Path) -> dict[str, str]:
     if not path.is_file() or not _key_path(path).is_file():
-        raise ValueError(
-            f"{path}: no feature cache there (features and {_key_path(path).name}); build it first"
-        )
+        raise ValueError(f"{path}: no feature cache there (features and {_key_path(path).name}); build it first")
     key = json.loads(_key_path(path).read_text())
     return {str(name): str(value) for name, value in key.items()}

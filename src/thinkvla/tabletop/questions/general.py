@@ -213,9 +213,7 @@ def _relations(picture: Picture, axis: int, before: str, after: str) -> list[Can
                 f"Is the {first.name} {before} the {second.name} in the picture, or {after} it?",
                 f"Where in the picture is the {first.name}, {before} or {after} the {second.name}?",
             )
-            candidates.append(
-                Candidate(questions, f"It is {before if here[axis] < there[axis] else after} it.")
-            )
+            candidates.append(Candidate(questions, f"It is {before if here[axis] < there[axis] else after} it."))
     return candidates
 
 

@@ -38,9 +38,7 @@ def _vector(start: Entity, end: str, values: Vector) -> str:
 def _similarity(value: float) -> str:
     # The angle follows from the cosine as quoted: one can be checked against the other.
     angle = np.degrees(np.arccos(np.clip(round(value, 2), -1, 1)))
-    return (
-        f"Their cosine similarity is {number(value)}, corresponding to an angle of {number(angle)} degrees."
-    )
+    return f"Their cosine similarity is {number(value)}, corresponding to an angle of {number(angle)} degrees."
 
 
 def heights(a: Entity, b: Entity) -> str:
@@ -70,9 +68,7 @@ def one_distance(a: Entity, b: Entity) -> str:
 def two_distances(a: Entity, b: Entity, c: Entity) -> str:
     """Locations, and the distances from ``a`` to the other two."""
     first, second = number(distance(a, b)), number(distance(a, c))
-    steps = (
-        f"The distance from the {a.label} to the {b.label} is {first} and to the {c.label} {second} meters."
-    )
+    steps = f"The distance from the {a.label} to the {b.label} is {first} and to the {c.label} {second} meters."
     return f"{_locations(a, b, c)} {steps}"
 
 

@@ -115,9 +115,7 @@ def _groups(category: Category, entities: tuple[Entity, ...]) -> Iterator[tuple[
             yield group
 
 
-def _row(
-    category: Category, decision: int, group: tuple[Entity, ...], rng: np.random.Generator
-) -> SpatialRow:
+def _row(category: Category, decision: int, group: tuple[Entity, ...], rng: np.random.Generator) -> SpatialRow:
     names = _names(group)
     question = category.questions[rng.integers(len(category.questions))].format(**names)
     order = rng.permutation(len(category.answers)).tolist()

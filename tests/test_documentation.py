@@ -1,0 +1,68 @@
+"""Every command that README and docs show is run, small; every Python block too."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from thinkvla.cli import run
+
+ROOT = Path(__file__).parents[1]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), ROOT / "benchmarks" / "README.md"]
+
+# What makes a command small enough for a test; everything else in it is as shown.
+SMALL = {
+    "data generate": "--episodes 2 --questions 2 --workers 1",
+    "train": "--steps 2 --batch-size 2 --question-batch-size 2 --optimizer.warmup-steps 1 --data.workers 0",
+    "eval": "--episodes 1 --tasks red_cube_on_blue_plate --videos 0 --workers 1",
+}
+
+
+def blocks(page: Path, language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```", page.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+
+
+def commands() -> Iterator[str]:
+    for page in PAGES:
+        for block in blocks(page, "bash"):
+            yield from (line.split("  #")[0].strip() for line in block.splitlines() if line.startswith("thinkvla "))
+
+
+@pytest.mark.slow
+def test_commands_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for command in dict.fromkeys(commands()):
+        arguments = shlex.split(command)[1:]
+        for words, small in SMALL.items():
+            if command.startswith(f"thinkvla {words}") and "--help" not in arguments:
+                arguments += shlex.split(small)
+        if "--help" in arguments:
+            with pytest.raises(SystemExit) as ended:
+                run(arguments)
+            assert ended.value.code == 0, command
+        else:
+            assert run(arguments) == 0, command
+    rng = np.random.default_rng(0)
+    views = {name: rng.integers(0, 256, (96, 96, 3), dtype=np.uint8) for name in ("front", "wrist")}
+    for block in blocks(ROOT / "README.md", "python"):
+        names = dict(views)
+        exec(block, names)
+        assert names["chunk"].actions.shape == (8, 7)  # type: ignore[attr-defined]
+
+
+def test_pages_link_to_files_that_exist() -> None:
+    for page in PAGES:
+        for target in re.findall(r"\]\(([^)#]+)\)", page.read_text(encoding="utf-8")):
+            if not target.startswith("http"):
+                assert (page.parent / target).exists(), f"{page.name}: {target}"
+
+
+def test_readme_shows_the_two_commands() -> None:
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert "make demo" in text
+    assert "make test" in text
