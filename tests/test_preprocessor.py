@@ -7,7 +7,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from tiny_models import build, robot_batch
+from tiny_models import EMBODIMENT, build, robot_batch
 
 from thinkvla.preprocessor import ActionNormalizer, Normalization
 
@@ -21,18 +21,22 @@ STATISTICS = {
 
 @pytest.mark.parametrize(
     ("mode", "expected"),
-    [("min_max", [0.5, -0.5, 0.0, 1.0, -1.0, 0.0, 1.0]), ("quantile", [1.0, -1.0, 0.0, 1.0, -1.0, 0.0, 1.0])],
+    [
+        ("min_max", [0.5, -0.5, 0.0, 1.0, -1.0, 0.0, 1.0]),
+        ("quantile", [1.0, -1.0, 0.0, 1.0, -1.0, 0.0, 1.0]),
+        ("range", [1.0, 1.0, 1.0, 1.0, -1.0, 0.0, 1.0]),
+    ],
 )
 def test_by_hand(mode: Normalization, expected: list[float]) -> None:
     """(x − low) / (high − low) · 2 − 1, clipped; a dimension that never moves is 0, the gripper stays raw."""
-    normalizer = ActionNormalizer.from_statistics(STATISTICS, mode)
+    normalizer = ActionNormalizer.of(mode, STATISTICS, EMBODIMENT)
     actions = np.array([1.0, 1.0, 1.0, 1.0, -1.0, 0.0, 1.0], np.float32)
     assert normalizer.normalize(actions).tolist() == pytest.approx(expected)
 
 
 @given(st.lists(st.floats(-1, 1, width=32), min_size=7, max_size=7))
 def test_round_trip_inside_the_bounds(values: list[float]) -> None:
-    normalizer = ActionNormalizer.from_statistics(STATISTICS, "min_max")
+    normalizer = ActionNormalizer.of("min_max", STATISTICS, EMBODIMENT)
     normalized = np.array(values, np.float32)
     normalized[2] = 0
     back = normalizer.normalize(normalizer.denormalize(normalized))
@@ -40,7 +44,7 @@ def test_round_trip_inside_the_bounds(values: list[float]) -> None:
 
 
 def test_outputs_are_clipped() -> None:
-    normalizer = ActionNormalizer.from_statistics(STATISTICS, "min_max")
+    normalizer = ActionNormalizer.of("min_max", STATISTICS, EMBODIMENT)
     assert normalizer.denormalize(np.full(7, 9.0, np.float32)).tolist() == [2, 4, 1, 1, 1, 1, 1]
 
 
@@ -48,7 +52,7 @@ def test_missing_statistics_are_named() -> None:
     with pytest.raises(
         ValueError, match=r"no 'q01', which normalization 'quantile' needs \(they have \['max', 'min'\]"
     ):
-        ActionNormalizer.from_statistics({k: STATISTICS[k] for k in ("min", "max")}, "quantile")
+        ActionNormalizer.of("quantile", {k: STATISTICS[k] for k in ("min", "max")}, EMBODIMENT)
 
 
 def test_robot_batch_shapes() -> None:

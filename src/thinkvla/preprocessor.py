@@ -23,7 +23,7 @@ from thinkvla.method.config import MethodConfig
 from thinkvla.method.prompts import IGNORE, Prompt, Prompts
 
 FILE = "thinkvla_preprocessor.json"
-Normalization = Literal["min_max", "quantile"]
+Normalization = Literal["min_max", "quantile", "range"]
 _BOUNDS = {"min_max": ("min", "max"), "quantile": ("q01", "q99")}
 
 
@@ -32,7 +32,9 @@ class ActionNormalizer:
     """Maps actions to [−1, 1] per dimension and back.
 
     Attributes:
-        mode: bounds from the smallest and largest value, or from the 1 % and 99 % quantiles.
+        mode: where the bounds come from: the data's smallest and largest value, its 1 % and 99 % quantiles, or the
+            range of the embodiment (for actions that are commands in [−1, 1] already; a dimension that hardly moves
+            is then not blown up).
         low: lower bound per dimension.
         high: upper bound per dimension.
         raw: dimensions left as they are (the gripper).
@@ -44,10 +46,15 @@ class ActionNormalizer:
     raw: tuple[int, ...] = (6,)
 
     @staticmethod
-    def from_statistics(
-        statistics: Mapping[str, NDArray[np.float64]], mode: Normalization, raw: tuple[int, ...] = (6,)
+    def of(
+        mode: Normalization,
+        statistics: Mapping[str, NDArray[np.float64]],
+        embodiment: Embodiment,
+        raw: tuple[int, ...] = (6,),
     ) -> ActionNormalizer:
-        """From a data set's action statistics; raises ValueError if the bounds of ``mode`` are not among them."""
+        """For a data set's action statistics; raises ValueError if the bounds of ``mode`` are not among them."""
+        if mode == "range":
+            return ActionNormalizer(mode, embodiment.action_low, embodiment.action_high, raw)
         for key in _BOUNDS[mode]:
             if key not in statistics:
                 raise ValueError(

@@ -22,7 +22,7 @@ PAD, PREFIX, STUDENT, TEACHER = -1, 0, 1, 2
 IGNORE = -100  # label of a token that is not predicted
 
 ACTION_PROMPT = "\nPredict the next {chunk} robot actions."
-REASONING_PROMPT = "\nWhere are these things in 3D, and how are they related in space? Reason step by step."
+REASONING_PROMPT = "\nReason about this scene in 3D, step by step."
 
 
 def anchor_token(index: int) -> str:

@@ -30,11 +30,16 @@ def tabletop(ablation: str = "R7", data: Path = DATA) -> TrainConfig:
     )
     return TrainConfig(
         output=Path("runs") / ("tabletop" if ablation == "R7" else f"tabletop_{ablation.lower()}"),
-        data=DataConfig(episodes=data / "episodes", spatial_qa=data / "spatial_qa", general_qa=data / "general_qa"),
+        data=DataConfig(
+            episodes=data / "episodes",
+            spatial_qa=data / "spatial_qa",
+            general_qa=data / "general_qa",
+            normalization="range",
+        ),
         method=method,
         backbone=BackboneConfig("tiny"),
         optimizer=OptimizerConfig(
-            backbone_lr=5e-4, head_lr=5e-4, adapter_lr=5e-4, floor_lr=1e-5, warmup_steps=50, weight_decay=0.01
+            backbone_lr=1e-3, head_lr=1e-3, adapter_lr=1e-3, floor_lr=1e-5, warmup_steps=50, weight_decay=0.01
         ),
         steps=3000,
         batch_size=32,

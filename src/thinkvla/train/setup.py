@@ -29,7 +29,8 @@ def build_policy(config: TrainConfig, episodes: EpisodeDataset) -> tuple[ThinkVL
         )
     torch.manual_seed(config.seed)
     parts = build_backbone(config.backbone, new_tokens(config.method))
-    normalizer = ActionNormalizer.from_statistics(episodes.statistics["action"].values, config.data.normalization)
+    statistics = episodes.statistics["action"].values
+    normalizer = ActionNormalizer.of(config.data.normalization, statistics, episodes.embodiment)
     preprocessor = Preprocessor(
         episodes.embodiment,
         config.method,
