@@ -61,7 +61,8 @@ class Embodiment:
         if set(values) != expected:
             wrong = sorted(set(values) ^ expected)
             raise ContractError(f"embodiment: keys {wrong} are missing or unknown; expected {sorted(expected)}")
-        return Embodiment(**{key: tuple(v) if isinstance(v, list) else v for key, v in values.items()})
+        fields: dict[str, Any] = {key: tuple(v) if isinstance(v, list) else v for key, v in values.items()}
+        return Embodiment(**fields)
 
 
 @dataclass(frozen=True)

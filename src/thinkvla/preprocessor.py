@@ -211,7 +211,7 @@ class Preprocessor:
     @staticmethod
     def load(folder: Path, method: MethodConfig) -> Preprocessor:
         """Read what :meth:`save` wrote; raises ValueError if our own part is missing."""
-        from transformers import AutoTokenizer
+        from transformers import Qwen2Tokenizer
         from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
 
         path = folder / FILE
@@ -226,7 +226,7 @@ class Preprocessor:
             Embodiment.from_dict(own["embodiment"]),
             method,
             ActionNormalizer(bounds["mode"], tuple(bounds["low"]), tuple(bounds["high"]), tuple(bounds["raw"])),
-            AutoTokenizer.from_pretrained(folder),
+            Qwen2Tokenizer.from_pretrained(folder),
             Qwen2VLImageProcessorPil.from_pretrained(folder),
             own["action_text"],
             own["reasoning_text"],

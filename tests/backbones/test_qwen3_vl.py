@@ -10,7 +10,7 @@ import torch
 from tiny_models import SMALL, build, observation, robot_batch
 from transformers import Qwen3VLForConditionalGeneration
 
-from thinkvla.backbones.build import BackboneConfig, build_backbone
+from thinkvla.backbones.build import Attention, BackboneConfig, build_backbone
 from thinkvla.backbones.tiny import tiny_config, tiny_image_processor, tiny_tokenizer
 from thinkvla.method.prompts import new_tokens
 
@@ -79,7 +79,7 @@ def test_patch_features_are_in_raster_order() -> None:
 
 
 def test_views_of_different_sizes_are_refused() -> None:
-    policy, preprocessor = build()
+    policy, _ = build()
     model: Any = policy.backbone
     grids = torch.tensor([[1, 8, 8], [1, 4, 8]])
     with pytest.raises(ValueError, match=r"views of one size, got patch grids \[\(1, 4, 8\), \(1, 8, 8\)\]"):
@@ -107,7 +107,8 @@ def test_generation_continues_greedily() -> None:
 
 def test_eager_equals_sdpa() -> None:
     outputs = []
-    for attention in ("eager", "sdpa"):
-        policy, preprocessor = build(attention=attention)  # type: ignore[arg-type]
+    choices: tuple[Attention, ...] = ("eager", "sdpa")
+    for attention in choices:
+        policy, preprocessor = build(attention=attention)
         outputs.append(policy.think(robot_batch(preprocessor).tokens).actions_BCA)
     torch.testing.assert_close(outputs[0], outputs[1], atol=1e-5, rtol=1e-4)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -74,18 +76,18 @@ def test_branch_dropout_drops_whole_samples_in_training_only() -> None:
 def test_head_is_the_papers_stack() -> None:
     """LayerNorm → Linear → ReLU → two residual blocks → LayerNorm → Linear, in float64."""
 
-    def norm(layer: nn.LayerNorm, x: np.ndarray) -> np.ndarray:
+    def norm(layer: Any, x: np.ndarray) -> np.ndarray:
         centred = x - x.mean(-1, keepdims=True)
         scaled = centred / np.sqrt((centred**2).mean(-1, keepdims=True) + layer.eps)
         return np.asarray(scaled * layer.weight.detach().double().numpy() + layer.bias.detach().double().numpy())
 
-    def linear(layer: nn.Linear, x: np.ndarray) -> np.ndarray:
+    def linear(layer: Any, x: np.ndarray) -> np.ndarray:
         return np.asarray(x @ layer.weight.detach().double().numpy().T + layer.bias.detach().double().numpy())
 
     torch.manual_seed(1)
     head = ActionHead(D, 7)
     queries, _, _ = latents()
-    layers = list(head.layers)
+    layers: list[Any] = list(head.layers)
     x = np.maximum(linear(layers[1], norm(layers[0], queries.double().numpy())), 0)
     for block in layers[3:5]:
         x = x + np.maximum(linear(block.linear, norm(block.norm, x)), 0)
@@ -108,7 +110,8 @@ def test_teacher_gets_no_gradient() -> None:
     assert not output.teacher_BRD.requires_grad
     assert output.student_BRD is not None
     output.student_BRD.square().mean().backward()
-    embedding = policy.backbone.model.get_input_embeddings().weight.grad  # type: ignore[union-attr, operator]
+    backbone: Any = policy.backbone
+    embedding = backbone.model.get_input_embeddings().weight.grad
     only_teacher = set(batch.tokens.ids_BL[batch.tokens.segments_BL == TEACHER].tolist()) - set(
         batch.tokens.ids_BL[batch.tokens.segments_BL != TEACHER].tolist()
     )

@@ -21,7 +21,8 @@ Array = NDArray[np.float64]
 
 def distance(a: Array, b: Array) -> Array:
     """1 − cos over the last axis."""
-    return 1 - (a * b).sum(-1) / (np.linalg.norm(a, axis=-1) * np.linalg.norm(b, axis=-1))
+    cosine: Array = (a * b).sum(-1) / (np.linalg.norm(a, axis=-1) * np.linalg.norm(b, axis=-1))
+    return 1 - cosine
 
 
 def bilinear(grid: Array, height: int, width: int) -> Array:
@@ -111,7 +112,7 @@ def test_weights_are_the_papers() -> None:
 def test_geometry_adapter_needs_targets() -> None:
     policy, preprocessor = build()
     batch = replace(robot_batch(preprocessor), geometry_BVhwG=None)
-    with pytest.raises(ValueError, match="no geometry targets.*feature cache"):
+    with pytest.raises(ValueError, match=r"no geometry targets.*feature cache"):
         robot_sums(policy.think(batch.tokens), batch)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -68,7 +69,7 @@ def test_learning_rate_curve() -> None:
     assert curve[-1] == pytest.approx(1e-6)
     middle = 1e-6 + (1e-3 - 1e-6) * 0.5 * (1 + np.cos(np.pi * 50 / 99))
     assert curve[60] == pytest.approx(middle)
-    assert all(a >= b for a, b in zip(curve[10:], curve[11:], strict=False))
+    assert all(a >= b for a, b in pairwise(curve[10:]))
 
 
 def test_parameter_groups(small_run: TrainConfig) -> None:

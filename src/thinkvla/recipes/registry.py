@@ -10,8 +10,9 @@ from thinkvla.method.config import ABLATIONS
 from thinkvla.recipes.tabletop import tabletop
 from thinkvla.train.config import TrainConfig
 
-RECIPES: dict[str, Callable[[], TrainConfig]] = {"tabletop": tabletop} | {
-    f"tabletop_{row.lower()}": partial(tabletop, row) for row in ABLATIONS
+RECIPES: dict[str, Callable[[], TrainConfig]] = {
+    "tabletop": tabletop,
+    **{f"tabletop_{row.lower()}": partial(tabletop, row) for row in ABLATIONS},
 }
 
 

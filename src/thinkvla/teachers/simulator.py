@@ -26,7 +26,7 @@ class SimulatorTeacher:
     wants: Wants = "point_maps"
     dim: int = 3 * 2 * WAVELENGTHS
 
-    def __init__(self, grid: tuple[int, int] = (12, 12)) -> None:
+    def __init__(self, grid: tuple[int, int] = (8, 8)) -> None:
         """``grid`` is (h, w) patches of a view; it must divide the point maps' size."""
         self.grid = grid
         # Geometric steps, so that each wavelength refines the one before by the same factor.

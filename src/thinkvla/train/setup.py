@@ -11,7 +11,7 @@ from thinkvla.method.policy import ThinkVLA
 from thinkvla.method.prompts import new_tokens
 from thinkvla.preprocessor import ActionNormalizer, Preprocessor
 from thinkvla.teachers.cache import FeatureCache, build_cache
-from thinkvla.teachers.simulator import SimulatorTeacher
+from thinkvla.teachers.registry import TEACHERS
 from thinkvla.train.config import TrainConfig
 from thinkvla.train.mixture import CoTrainingData
 
@@ -49,7 +49,7 @@ def geometry_features(config: TrainConfig, episodes: EpisodeDataset) -> FeatureC
     """The geometry teacher's features of all frames, computed now unless cached; None without the adapter."""
     if not config.method.geometry_adapter:
         return None
-    teacher = SimulatorTeacher(grid=(8, 8))
+    teacher = TEACHERS[config.data.teacher]()
     if config.method.geometry_dim != teacher.dim:
         raise ValueError(
             f"method.geometry_dim is {config.method.geometry_dim}, but the teacher '{config.data.teacher}' gives "
