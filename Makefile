@@ -11,6 +11,7 @@ demo: $(STAMP)
 
 test: $(STAMP)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --cov=thinkvla --cov-report=term:skip-covered
+	$(BIN)/coverage report --include="src/thinkvla/method/*" --fail-under=100
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

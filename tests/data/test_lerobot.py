@@ -172,7 +172,7 @@ def test_one_clear_error_for_each_fault(dataset_path: Path) -> None:
     (meta / "info.json").write_text("{")
     refuses("info.json is not valid JSON")
     (meta / "stats.json").unlink()
-    refuses("stats.json is missing; compute it with")
+    refuses("stats.json is missing; run 'thinkvla data refresh")
     _edit(meta / "stats.json", action={"mean": [0.0]})
     refuses("'action' lacks .*'q01'")
     (meta / "statistics_source.json").unlink()

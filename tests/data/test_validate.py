@@ -119,7 +119,7 @@ FAULTS: dict[str, tuple[Callable[[Path], object], list[str]]] = {
     ),
     "no statistics": (
         lambda root: (root / "episodes/meta/stats.json").unlink(),
-        ["stats.json is missing; compute it"],
+        ["stats.json is missing; run 'thinkvla data refresh"],
     ),
     "wrong action shape": (_ragged, ["data: action of frame 4 has 6 values, expected 7"]),
     "index gap": (lambda root: _column(root, "index", 9, 99), ["index of row 9 is 99, expected 9"]),

@@ -27,7 +27,7 @@ def test_features_match_a_float64_reference() -> None:
     teacher: GeometryTeacher = SimulatorTeacher()
     points = np.random.default_rng(0).uniform(-1, 1, (2, 2, 24, 24, 3)).astype(np.float16)
     features = teacher.features(torch.from_numpy(points))
-    assert features.shape == (2, 2, *teacher.grid, teacher.dim) == (2, 2, 12, 12, 48)
+    assert features.shape == (2, 2, *teacher.grid, teacher.dim) == (2, 2, 8, 8, 48)
     assert features.dtype == torch.float32
     for batch, view, row, column in ((0, 0, 0, 0), (1, 0, 3, 11), (0, 1, 11, 4)):
         patch = points[batch, view, 2 * row : 2 * row + 2, 2 * column : 2 * column + 2].reshape(4, 3)
@@ -70,6 +70,6 @@ def test_input_that_does_not_fit_is_refused() -> None:
     teacher = SimulatorTeacher()
     with pytest.raises(ValueError, match=r"expected floating-point point maps .* torch.uint8"):
         teacher.features(torch.zeros(1, 2, 24, 24, 3, dtype=torch.uint8))
-    with pytest.raises(ValueError, match="do not divide into the grid 12×12"):
+    with pytest.raises(ValueError, match="do not divide into the grid 8×8"):
         teacher.features(torch.zeros(1, 2, 20, 24, 3))
     assert SimulatorTeacher((6, 6)).fingerprint != teacher.fingerprint
