@@ -29,8 +29,8 @@ def test_features_match_a_float64_reference() -> None:
     features = teacher.features(torch.from_numpy(points))
     assert features.shape == (2, 2, *teacher.grid, teacher.dim) == (2, 2, 8, 8, 48)
     assert features.dtype == torch.float32
-    for batch, view, row, column in ((0, 0, 0, 0), (1, 0, 3, 11), (0, 1, 11, 4)):
-        patch = points[batch, view, 2 * row : 2 * row + 2, 2 * column : 2 * column + 2].reshape(4, 3)
+    for batch, view, row, column in ((0, 0, 0, 0), (1, 0, 3, 7), (0, 1, 7, 4)):
+        patch = points[batch, view, 3 * row : 3 * row + 3, 3 * column : 3 * column + 3].reshape(9, 3)
         codes = [reference_code((float(x), float(y), float(z))) for x, y, z in patch]
         np.testing.assert_allclose(features[batch, view, row, column], np.mean(codes, axis=0), atol=2e-5)
 
