@@ -1,21 +1,22 @@
 #!/bin/sh
-# Rendering without a screen needs EGL. Present: done. Root on Debian: installed. Otherwise: one line that names them.
+# What pip cannot bring: EGL for rendering without a screen, and Python's venv (Debian packs both apart).
+# Present: done. Root on Debian: installed. Otherwise one line names what to install.
 set -eu
-PACKAGES="libegl1 libopengl0 libgl1-mesa-dri"
+python=${1:-python3.11}
+packages=""
 
-present() {
-    libraries=$(ldconfig -p 2>/dev/null || /sbin/ldconfig -p)
-    for library in libEGL.so.1 libOpenGL.so.0; do
-        case "$libraries" in *"$library"*) ;; *) return 1 ;; esac
-    done
-}
+libraries=$(PATH="$PATH:/sbin" ldconfig -p)
+for library in libEGL.so.1 libOpenGL.so.0; do
+    case "$libraries" in *"$library"*) ;; *) packages="libegl1 libopengl0 libgl1-mesa-dri" ;; esac
+done
+"$python" -c "import ensurepip, venv" 2>/dev/null || packages="$packages python3.11-venv"
 
-present && exit 0
+[ -z "$packages" ] && exit 0
 if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
     apt-get update -qq
-    # shellcheck disable=SC2086
-    DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $PACKAGES
+    # Unquoted: one word a package.
+    DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $packages
 else
-    echo "thinkvla: rendering needs system libraries that are missing; install them: sudo apt-get install $PACKAGES" >&2
+    echo "thinkvla needs system packages that are missing; install them: sudo apt-get install $packages" >&2
     exit 1
 fi
