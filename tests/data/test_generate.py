@@ -108,3 +108,11 @@ def test_results_come_in_order_and_only_as_needed() -> None:
     assert [int(next(results)) for _ in range(5)] == [0, -1, -2, -3, -4]
     results.close()  # type: ignore[attr-defined]
     assert len(taken) < 15
+
+
+def test_only_the_named_tasks(tmp_path: Path) -> None:
+    task = "green_ball_in_red_bowl"
+    made = generate(GenerateOptions(tmp_path / "set", tasks=(task,), episodes=2, questions=1, workers=1))
+    assert made["demonstrations"]["per_task"] == {task: 2}
+    with pytest.raises(ValueError, match=r"has no task \['grene_ball'\]"):
+        generate(GenerateOptions(tmp_path / "other", tasks=("grene_ball",)))

@@ -28,7 +28,8 @@ from thinkvla.tabletop.embodiment import TABLETOP
 from thinkvla.tabletop.expert import Expert
 from thinkvla.tabletop.questions import general_rows, spatial_rows
 from thinkvla.tabletop.seeds import seeds
-from thinkvla.tabletop.suites import suite
+from thinkvla.tabletop.suites import choose_tasks
+from thinkvla.tabletop.tasks import Task
 from thinkvla.tabletop.world import World
 from thinkvla.versions import versions
 
@@ -47,7 +48,8 @@ class GenerateOptions:
 
     Attributes:
         output: folder to make; ``episodes``, ``spatial_qa``, ``general_qa`` and ``generation.json`` go there.
-        suite: task suite; its tasks take turns.
+        suite: task suite.
+        tasks: names of tasks of the suite, which take turns; none means all.
         episodes: demonstrations to write; failed attempts are left out and counted.
         questions: pictures to ask about.
         questions_per_picture: spatial and general questions kept of each picture, at most.
@@ -58,6 +60,7 @@ class GenerateOptions:
 
     output: Path
     suite: str = "object"
+    tasks: tuple[str, ...] = ()
     episodes: int = 1000
     questions: int = 2000
     questions_per_picture: int = 6
@@ -76,7 +79,7 @@ def generate(options: GenerateOptions) -> dict[str, Any]:
     for name in ("episodes", "questions", "questions_per_picture", "workers"):
         if getattr(options, name) < 1:
             raise ValueError(f"{name} is {getattr(options, name)}, expected at least 1")
-    suite(options.suite)
+    choose_tasks(options.suite, options.tasks)
     with new_folder(options.output) as folder:
         demonstrations = _write_demonstrations(options, folder / "episodes")
         questions = _write_questions(options, folder)
@@ -95,8 +98,13 @@ class _Scene:
     """One scene to work on, sent to a worker."""
 
     options: GenerateOptions
-    task: int
+    number: int
     seed: int
+
+    @property
+    def task(self) -> Task:
+        """Task ``number`` of those chosen; looked up here because a task's sampler does not travel to a worker."""
+        return choose_tasks(self.options.suite, self.options.tasks)[self.number]
 
 
 @dataclass(frozen=True)
@@ -111,7 +119,7 @@ class _Picture:
 
 
 def _write_demonstrations(options: GenerateOptions, path: Path) -> dict[str, Any]:
-    tasks = len(suite(options.suite))
+    tasks = len(choose_tasks(options.suite, options.tasks))
     training = seeds("training")
     half = training[: len(training) // 2][options.seed :]
     scenes = (_Scene(options, task, seed) for seed in half for task in range(tasks))
@@ -146,7 +154,7 @@ def _write_demonstrations(options: GenerateOptions, path: Path) -> dict[str, Any
 
 
 def _write_questions(options: GenerateOptions, folder: Path) -> dict[str, Any]:
-    tasks = len(suite(options.suite))
+    tasks = len(choose_tasks(options.suite, options.tasks))
     training = seeds("training")
     half = training[len(training) // 2 :][options.seed :]
     scenes = (_Scene(options, seed % tasks, seed) for seed in half)
@@ -182,13 +190,13 @@ def _write_questions(options: GenerateOptions, folder: Path) -> dict[str, Any]:
 
 
 def _demonstrate(scene: _Scene) -> Episode:
-    with World(suite(scene.options.suite)[scene.task]) as world:
+    with World(scene.task) as world:
         return record_episode(world, scene.seed, scene.options.noise)
 
 
 def _photograph(scene: _Scene) -> _Picture:
     """A picture from anywhere in an episode: half of them at its start, half after some of the expert's steps."""
-    task = suite(scene.options.suite)[scene.task]
+    task = scene.task
     rng = np.random.default_rng([scene.seed, 2])
     camera = TABLETOP.cameras[0] if rng.random() < FRONT_SHARE else TABLETOP.cameras[1]
     steps = int(rng.integers(1, 40)) if rng.random() < 0.5 else 0

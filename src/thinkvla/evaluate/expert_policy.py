@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 from thinkvla.contract import ActionChunk, Actions, ContractError, Observation
 from thinkvla.evaluate.policy import PrivilegedObservation
-from thinkvla.evaluate.tabletop_benchmark import choose_tasks
 from thinkvla.tabletop.embodiment import TABLETOP
 from thinkvla.tabletop.expert import Expert
+from thinkvla.tabletop.suites import choose_tasks
 from thinkvla.tabletop.world import World
 
 

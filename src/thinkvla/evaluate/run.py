@@ -17,10 +17,10 @@ from thinkvla.evaluate.parallel import run_parallel
 from thinkvla.evaluate.policy import Policy
 from thinkvla.evaluate.results import Episode, EvaluationResult
 from thinkvla.evaluate.server import PolicyServer
-from thinkvla.evaluate.tabletop_benchmark import choose_tasks
 from thinkvla.evaluate.videos import choose, replay
 from thinkvla.progress import progress
 from thinkvla.tabletop.seeds import seeds
+from thinkvla.tabletop.suites import choose_tasks
 from thinkvla.tabletop.tasks import Task
 from thinkvla.tabletop.world import World
 from thinkvla.versions import versions

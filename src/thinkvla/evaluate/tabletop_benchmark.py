@@ -11,18 +11,8 @@ from vla_eval.specs import DimSpec
 from thinkvla.evaluate.policy import PrivilegedObservation
 from thinkvla.evaluate.wire import action_spec, encode_observation, observation_spec
 from thinkvla.tabletop.embodiment import TABLETOP
-from thinkvla.tabletop.suites import suite as find_suite
-from thinkvla.tabletop.tasks import Task
+from thinkvla.tabletop.suites import choose_tasks
 from thinkvla.tabletop.world import World
-
-
-def choose_tasks(suite: str, names: Sequence[str]) -> tuple[Task, ...]:
-    """The named tasks of a suite, all when none is named; raises ValueError listing the tasks for an unknown name."""
-    tasks = {task.name: task for task in find_suite(suite)}
-    unknown = [name for name in names if name not in tasks]
-    if unknown:
-        raise ValueError(f"suite '{suite}' has no task {unknown}; its tasks are {sorted(tasks)}")
-    return tuple(tasks[name] for name in names or tasks)
 
 
 class TabletopBenchmark(StepBenchmark):  # type: ignore[misc]  # vla-eval ships no types

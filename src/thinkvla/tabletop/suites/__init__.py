@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+from collections.abc import Sequence
 
 from thinkvla.tabletop.suites import object as _object
 from thinkvla.tabletop.tasks import Task
@@ -17,3 +18,12 @@ def suite(name: str) -> tuple[Task, ...]:
         hint = f"did you mean '{near[0]}'? " if near else ""
         raise ValueError(f"unknown suite '{name}': {hint}expected one of {sorted(SUITES)}")
     return SUITES[name]
+
+
+def choose_tasks(suite_name: str, names: Sequence[str]) -> tuple[Task, ...]:
+    """The named tasks of a suite, all when none is named; raises ValueError listing the tasks for an unknown name."""
+    tasks = {task.name: task for task in suite(suite_name)}
+    unknown = [name for name in names if name not in tasks]
+    if unknown:
+        raise ValueError(f"suite '{suite_name}' has no task {unknown}; its tasks are {sorted(tasks)}")
+    return tuple(tasks[name] for name in names or tasks)
