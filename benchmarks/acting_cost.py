@@ -14,7 +14,7 @@ import common
 from thinkvla.deploy import DeployedPolicy
 from thinkvla.method.config import MethodConfig
 
-ROUNDS = 60
+ROUNDS = 200
 
 
 def measure(size: str) -> dict[str, Any]:
