@@ -115,7 +115,7 @@ class ThinkVLA(nn.Module):
         answered = self.answer(questions) if questions is not None else None
         return (self.think(robot.tokens) if robot is not None else None), answered
 
-    @torch.no_grad()
+    @torch.inference_mode()
     def act(self, tokens: Tokens) -> Tensor:
         """Deployment: normalized actions (B, C, A) from action prompts. No teacher branch, no text."""
         return self.think(tokens).actions_BCA
