@@ -25,7 +25,7 @@ from thinkvla.preprocessor import ActionNormalizer, Preprocessor
 from thinkvla.versions import versions
 
 RESULTS = Path(__file__).parent / "results"
-SIZES = {"tiny": (128, 4, 128, 4), "20M": (256, 8, 384, 8)}  # vision width and depth, language width and depth
+SIZES = {"tiny": (128, 4, 128, 4), "26M": (256, 8, 384, 8)}  # vision width and depth, language width and depth
 
 
 def build(size: str, method: MethodConfig, image_size: int = 96) -> tuple[ThinkVLA, Preprocessor]:
