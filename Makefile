@@ -1,5 +1,5 @@
 # make demo: set up, train and evaluate a tiny policy, write a report.   make test: set up, check everything.
-PYTHON ?= python3.11
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
