@@ -49,7 +49,7 @@ def train(config: TrainConfig, *, resume: bool = False) -> Path:
         folder.create()
     optimizer = build_optimizer(policy, config.optimizer)
     begin = folder.restore(policy, optimizer) if resume else 0
-    model, prepared = accelerator.prepare(policy, optimizer)
+    model, prepared = accelerator.prepare(policy.train(), optimizer)  # loading leaves a backbone in evaluation mode
     batches = iter(_loader(data, begin * config.accumulation, config.data.workers))
 
     with Display(config, folder, begin, main=accelerator.is_main_process) as display:
