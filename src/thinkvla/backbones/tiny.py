@@ -65,8 +65,8 @@ def tiny_image_processor() -> Qwen2VLImageProcessorPil:
 
 
 def tiny_config(tokenizer: Qwen2Tokenizer) -> Qwen3VLConfig:
-    """Vision: 4 blocks of 128; language: 4 layers of 128. Weights start larger than the big models' 0.02, which
-    would leave so narrow a network nearly linear for its first thousand steps."""
+    """Vision: 4 blocks of 128; language: 4 layers of 128. Weights start wider than the big models' 0.02,
+    which learned more slowly at this width."""
     hidden = 128
     spread = 0.08
     token = tokenizer.convert_tokens_to_ids
