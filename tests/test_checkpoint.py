@@ -87,7 +87,7 @@ def set_key(*keys: str, value: Any) -> Callable[[dict[str, Any]], None]:
             set_key("method", "anchor_token", value=1),
             r"unknown key 'method.anchor_token'; did you mean 'anchor_tokens'",
         ),
-        (set_key("method", "chunk", value=9), r"expected|missing|shape"),
+        (set_key("method", "chunk", value=9), r"expected 8 anchor and 9 query token ids"),
         (set_key("method", "reasoning_adapter", value=False), r"'reasoning_adapter.* is not part of this architecture"),
         (set_key("method", "geometry_dim", value=25), r"'geometry_adapter.*has shape .*, expected"),
     ],
