@@ -4,8 +4,9 @@
     thinkvla train tabletop                     # R7, the full method
     thinkvla train tabletop_r1                  # any row of the paper's ablation table, R1 to R7
 
-Cost: R7 trains on about 35 to 50 samples a second on two cores, so that 3000 steps should take about 45 minutes. Expected: 400 steps on
-150 demonstrations (``thinkvla demo``) succeed in 0 of 20 held-out episodes; longer runs were not measured yet.
+Cost: R7 trains on about 35 to 50 samples a second on two cores, so that 3000 steps should take about 45 minutes.
+Expected: 400 steps on 150 demonstrations (``thinkvla demo``) succeed in 0 of 20 held-out episodes; longer runs were not
+measured yet.
 
 Differences from the paper's recipe, since nothing here is pre-trained: one learning rate for all parts, patches
 joined by attention pooling (with a mean over patches the geometry latent cannot say where anything is), and a
