@@ -111,7 +111,7 @@ class SceneSpec:
 
     things: tuple[ThingSpec, ...]
     robot: RobotStart = RobotStart()
-    front: CameraSpec = CameraSpec((1.05, 0.0, 0.66), (0.38, 0.0, 0.140), (0.0, 0.0, 1.0), 43.0)
+    front: CameraSpec = CameraSpec((1.25, 0.0, 1.05), (0.43, 0.0, 0.075), (0.0, 0.0, 1.0), 28.0)
     wrist: CameraSpec = CameraSpec((0.085, 0.0, -0.075), (0.205, 0.0, -0.020), (0.0, 0.0, 1.0), 78.0)
     lights: tuple[LightSpec, ...] = (
         LightSpec((-0.5, 0.35, -1.0), (0.55, 0.54, 0.52)),
