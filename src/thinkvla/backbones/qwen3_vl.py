@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from transformers import Qwen3VLForConditionalGeneration
 
+from thinkvla.backbones.vision import batch_images
 from thinkvla.method.batch import Tokens
 from thinkvla.method.geometry import raster_order
 
@@ -21,6 +22,7 @@ class Qwen3VL(nn.Module):
 
     def __init__(self, model: Qwen3VLForConditionalGeneration) -> None:
         super().__init__()
+        batch_images(model.model.visual)
         self.model = model
         config = model.config
         self.hidden_size: int = config.text_config.hidden_size

@@ -73,6 +73,7 @@ def tiny_config(tokenizer: Qwen2Tokenizer) -> Qwen3VLConfig:
     return Qwen3VLConfig(
         vision_config={
             "depth": 4,
+            "hidden_act": "gelu",
             "hidden_size": 128,
             "intermediate_size": 384,
             "num_heads": 4,
