@@ -79,6 +79,29 @@ def cast_point_map(model: Any, data: Any, camera: CameraState, stride: int) -> N
     Raises:
         ValueError: the stride does not divide the image.
     """
+    rays, distance, _ = _cast(model, data, camera, stride)
+    points = camera.position + rays * distance[..., None]
+    return points.astype(np.float32)
+
+
+def cast_names(model: Any, data: Any, camera: CameraState, stride: int) -> NDArray[np.str_]:
+    """What is visible at the centre of every ``stride`` × ``stride`` block of pixels.
+
+    Returns:
+        str (H // stride, W // stride): a thing's name, ``table``, ``arm``, ``gripper``, or ``background``.
+
+    Raises:
+        ValueError: the stride does not divide the image.
+    """
+    _, _, geoms = _cast(model, data, camera, stride)
+    owners = [_owner(model, body) for body in model.geom_bodyid]
+    return np.array([*owners, "background"])[geoms]
+
+
+def _cast(
+    model: Any, data: Any, camera: CameraState, stride: int
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.int32]]:
+    """Unit rays (h, w, 3), metres (h, w) to what they hit, at most FARTHEST, and the geom hit (h, w), else −1."""
     height, width = camera.size
     if stride < 1 or height % stride or width % stride:
         raise ValueError(f"point map stride: expected a divisor of the image size {camera.size}, got {stride}")
@@ -95,5 +118,4 @@ def cast_point_map(model: Any, data: Any, camera: CameraState, stride: int) -> N
         model, data, camera.position, rays.ravel(), visible, 1, -1, geoms, distance, None, count, FARTHEST
     )
     distance[geoms < 0] = FARTHEST
-    points = camera.position + rays * distance.reshape(*rows.shape, 1)
-    return points.astype(np.float32)
+    return rays, distance.reshape(rows.shape), geoms.reshape(rows.shape)

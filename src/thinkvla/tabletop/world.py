@@ -18,7 +18,7 @@ from thinkvla.tabletop.embodiment import TABLETOP
 from thinkvla.tabletop.engine import mujoco
 from thinkvla.tabletop.rendering import Renderer
 from thinkvla.tabletop.scene import TIMESTEP, SceneSpec, build_model
-from thinkvla.tabletop.sensing import cast_point_map, read_camera, read_contacts, read_state
+from thinkvla.tabletop.sensing import cast_names, cast_point_map, read_camera, read_contacts, read_state
 from thinkvla.tabletop.state import SceneState
 from thinkvla.tabletop.tasks import Contacts, Task
 
@@ -107,6 +107,16 @@ class World:
         now = self._now
         views = (read_camera(now.model, now.data, name, self.image_size) for name in TABLETOP.cameras)
         return np.stack([cast_point_map(now.model, now.data, view, stride) for view in views])
+
+    def names(self, stride: int) -> NDArray[np.str_]:
+        """What is seen at every stride × stride block's centre, in each camera.
+
+        Returns:
+            str (V, H // stride, W // stride): a thing's name, ``table``, ``arm``, ``gripper`` or ``background``.
+        """
+        now = self._now
+        views = (read_camera(now.model, now.data, name, self.image_size) for name in TABLETOP.cameras)
+        return np.stack([cast_names(now.model, now.data, view, stride) for view in views])
 
     def snapshot(self) -> NDArray[np.float64]:
         """Everything that moves, as one vector: simulator state and commanded hand pose; see :meth:`restore`."""
