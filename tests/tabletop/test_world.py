@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from thinkvla.contract import ContractError
+from thinkvla.tabletop import rendering
 from thinkvla.tabletop.control import WORKSPACE, hand_yaw, palm_down, rotation_matrix, rotation_vector
 from thinkvla.tabletop.embodiment import GRIP, ROTATION, TABLETOP, TRANSLATION
 from thinkvla.tabletop.rendering import Renderer, _shrink
@@ -98,6 +99,7 @@ def test_without_opengl_the_error_names_the_packages(monkeypatch: pytest.MonkeyP
 
     monkeypatch.setenv("MUJOCO_GL", "egl")
     monkeypatch.setattr("mujoco.egl.GLContext", broken)
+    rendering._open_gl_context.cache_clear()  # a test before this one may have opened it
     with pytest.raises(RuntimeError, match="libegl1 libopengl0 libgl1-mesa-dri"):
         Renderer()
 

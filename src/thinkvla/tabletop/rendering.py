@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -42,6 +43,8 @@ class Renderer:
         everything = mujoco.mjtCatBit.mjCAT_ALL
         mujoco.mjv_updateScene(model, data, self._options, self._perturb, self._camera, everything, self._scene)
         fine = np.empty((SUPERSAMPLING * height, SUPERSAMPLING * width, 3), np.uint8)
+        if self._context.offWidth < fine.shape[1] or self._context.offHeight < fine.shape[0]:
+            mujoco.mjr_resizeOffscreen(fine.shape[1], fine.shape[0], self._context)
         viewport = mujoco.MjrRect(0, 0, fine.shape[1], fine.shape[0])
         mujoco.mjr_render(viewport, self._scene, self._context)
         mujoco.mjr_readPixels(fine, None, viewport, self._context)
@@ -58,11 +61,11 @@ class Renderer:
         self._scene.flags[mujoco.mjtRndFlag.mjRND_SHADOW] = 0
 
     def close(self) -> None:
-        """Free the OpenGL context; nothing can be rendered after."""
-        self._gl.make_current()
+        """Free the model's geometry; the process keeps its OpenGL context for the next renderer."""
         if self._context is not None:
+            self._gl.make_current()
             self._context.free()
-        self._gl.free()
+            self._context = self._model = None
 
 
 def _shrink(fine: Image) -> Image:
@@ -74,8 +77,9 @@ def _shrink(fine: Image) -> Image:
     return (total // SUPERSAMPLING**2).astype(np.uint8)
 
 
+@cache
 def _open_gl_context() -> Any:
-    """An OpenGL context from MUJOCO_GL's backend; EGL where that is unset on Linux, since it needs no display."""
+    """The process's OpenGL context from MUJOCO_GL's backend; EGL where that is unset on Linux, since it needs no display."""
     backend = os.environ.get("MUJOCO_GL", "").lower()
     try:
         if backend == "egl" or (not backend and sys.platform == "linux"):

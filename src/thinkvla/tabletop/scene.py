@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from thinkvla.tabletop.arm import add_arm
+from thinkvla.tabletop.embodiment import TABLETOP
 from thinkvla.tabletop.engine import mujoco
 from thinkvla.tabletop.shapes import COLOURS, RGB, SHAPES, STIFF, Shape, Triple, add_shape
 
@@ -100,6 +101,9 @@ class SceneSpec:
 
     Attributes:
         things: objects and containers; no two may share a name.
+        instruction: what the robot is told.
+        target: name of the thing to move.
+        container: name of the thing it has to go into or onto.
         robot: the robot's start.
         front: third-person camera, in the world frame.
         wrist: camera on the hand, in the hand's frame (+x out of the palm, +y along the fingers' travel).
@@ -110,6 +114,9 @@ class SceneSpec:
     """
 
     things: tuple[ThingSpec, ...]
+    instruction: str
+    target: str
+    container: str
     robot: RobotStart = RobotStart()
     front: CameraSpec = CameraSpec((1.25, 0.0, 1.05), (0.43, 0.0, 0.075), (0.0, 0.0, 1.0), 28.0)
     wrist: CameraSpec = CameraSpec((0.085, 0.0, -0.075), (0.205, 0.0, -0.020), (0.0, 0.0, 1.0), 78.0)
@@ -131,7 +138,8 @@ def build_model(scene: SceneSpec) -> Any:
     spec.option.cone = mujoco.mjtCone.mjCONE_ELLIPTIC
     spec.option.impratio = 10.0
     visual = spec.visual
-    visual.global_.offwidth = visual.global_.offheight = SUPERSAMPLING * LARGEST_IMAGE
+    # A large buffer takes longer to make than a picture; the renderer enlarges it for large pictures.
+    visual.global_.offwidth = visual.global_.offheight = SUPERSAMPLING * max(TABLETOP.image_size)
     visual.quality.offsamples, visual.quality.shadowsize = 0, 0
     visual.quality.numslices, visual.quality.numstacks = 22, 12
     visual.map.znear, visual.map.zfar = 0.01, 10.0
