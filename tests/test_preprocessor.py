@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tiny_models import EMBODIMENT, build, robot_batch
 
-from thinkvla.preprocessor import ActionNormalizer, Normalization
+from thinkvla.backbones.tiny import tiny_image_processor
+from thinkvla.preprocessor import ActionNormalizer, Normalization, _keeps_size, _patches
 
 STATISTICS = {
     "min": np.array([-2.0, 0.0, 1.0, -1.0, -1.0, -1.0, -1.0]),
@@ -85,3 +86,15 @@ def test_pixels_are_the_image() -> None:
         for time in range(2):
             seen = patches[view, ..., time, :, :].permute(0, 2, 5, 1, 3, 6, 4).reshape(96, 96, 3)
             torch.testing.assert_close(seen, expected, atol=1e-5, rtol=0)
+
+
+def test_images_that_keep_their_size_are_prepared_as_the_processor_does() -> None:
+    processor = tiny_image_processor()
+    images = np.random.default_rng(0).integers(0, 256, (3, 96, 96, 3), dtype=np.uint8)
+    expected = processor(images=list(images), return_tensors="pt")
+    assert _keeps_size(processor, images[0].shape)
+    pixels, grids = _patches(processor, images)
+    torch.testing.assert_close(pixels, expected["pixel_values"], rtol=0, atol=1e-6)
+    assert torch.equal(grids, expected["image_grid_thw"])
+    assert not _keeps_size(processor, (100, 96, 3))
+    assert not _keeps_size(processor, (192, 192, 3))

@@ -241,7 +241,34 @@ class Preprocessor:
         """Patches of all images, their grids, and the language tokens of each."""
         if not images:
             return None, None, []
-        output = self.image_processor(images=list(images), return_tensors="pt")
-        grids: Tensor = output["image_grid_thw"]
-        sizes: list[int] = (grids.prod(dim=1) // self.image_processor.merge_size**2).tolist()
-        return output["pixel_values"], grids, sizes
+        processor = self.image_processor
+        if len({image.shape for image in images}) == 1 and _keeps_size(processor, images[0].shape):
+            pixels, grids = _patches(processor, np.stack(images))
+        else:
+            output = processor(images=list(images), return_tensors="pt")
+            pixels, grids = output["pixel_values"], output["image_grid_thw"]
+        sizes: list[int] = (grids.prod(dim=1) // processor.merge_size**2).tolist()
+        return pixels, grids, sizes
+
+
+def _keeps_size(processor: Any, shape: tuple[int, ...]) -> bool:
+    """Whether the processor leaves images of this (H, W, 3) shape at their size."""
+    height, width, _ = shape
+    unit = processor.patch_size * processor.merge_size
+    least, most = processor.size["shortest_edge"], processor.size["longest_edge"]
+    return height % unit == 0 and width % unit == 0 and least <= height * width <= most
+
+
+def _patches(processor: Any, images_NHW3: NDArray[np.uint8]) -> tuple[Tensor, Tensor]:
+    """What the processor gives for images that keep their size, for all of them at once.
+
+    Patches stand in merge order; each repeats its picture over the processor's temporal patch.
+    """
+    count, height, width, channels = images_NHW3.shape
+    patch, merge, time = processor.patch_size, processor.merge_size, processor.temporal_patch_size
+    rows, columns = height // patch, width // patch
+    mean, std = (torch.tensor(values, dtype=torch.float32) for values in (processor.image_mean, processor.image_std))
+    scaled = (torch.from_numpy(images_NHW3).float() * processor.rescale_factor - mean) / std
+    blocks = scaled.view(count, rows // merge, merge, patch, columns // merge, merge, patch, channels)
+    ordered = blocks.permute(0, 1, 4, 2, 5, 7, 3, 6).unsqueeze(6).expand(-1, -1, -1, -1, -1, -1, time, -1, -1)
+    return ordered.reshape(count * rows * columns, -1), torch.tensor([[1, rows, columns]] * count)
