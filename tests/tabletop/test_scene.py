@@ -12,10 +12,12 @@ from thinkvla.tabletop.shapes import COLLISION_ONLY_GROUP, COLOURS, SHAPES
 from thinkvla.tabletop.suites import suite
 from thinkvla.tabletop.world import World
 
+NO_GOAL = ("", "", "")
+
 
 def extent(thing: ThingSpec) -> np.ndarray:
     """Largest coordinates (3,) of the drawn thing in its own frame, from its primitives' corners and rims."""
-    model = build_model(SceneSpec((thing,)))
+    model = build_model(SceneSpec((thing,), *NO_GOAL))
     data = mujoco.MjData(model)
     mujoco.mj_forward(model, data)
     body = data.body(thing.name)
@@ -51,7 +53,7 @@ def test_half_sizes_are_those_of_the_drawn_bounding_box(shape: str, size: float)
 @pytest.mark.parametrize("shape", SHAPES)
 def test_things_stand_on_the_table_or_on_what_is_asked_for(shape: str) -> None:
     for base in (0.0, 0.05):
-        model = build_model(SceneSpec((ThingSpec(shape, "red", 0.45, 0.1, base=base),)))
+        model = build_model(SceneSpec((ThingSpec(shape, "red", 0.45, 0.1, base=base),), *NO_GOAL))
         data = mujoco.MjData(model)
         mujoco.mj_forward(model, data)
         position = data.body(f"red {shape}").xpos
@@ -66,35 +68,38 @@ def test_colours_are_well_apart() -> None:
 
 def test_wrong_scenes_are_refused() -> None:
     with pytest.raises(ValueError, match="unknown shape 'pyramid'"):
-        build_model(SceneSpec((ThingSpec("pyramid", "red", 0.4, 0),)))
+        build_model(SceneSpec((ThingSpec("pyramid", "red", 0.4, 0),), *NO_GOAL))
     with pytest.raises(ValueError, match="unknown colour 'mauve'"):
-        build_model(SceneSpec((ThingSpec("cube", "mauve", 0.4, 0),)))
+        build_model(SceneSpec((ThingSpec("cube", "mauve", 0.4, 0),), *NO_GOAL))
     with pytest.raises(ValueError, match="two things are called 'red cube'"):
-        build_model(SceneSpec((ThingSpec("cube", "red", 0.4, 0), ThingSpec("cube", "red", 0.5, 0))))
+        build_model(SceneSpec((ThingSpec("cube", "red", 0.4, 0), ThingSpec("cube", "red", 0.5, 0)), *NO_GOAL))
+
+
+def views(scene: SceneSpec) -> np.ndarray:
+    """Both cameras' pictures of a scene's start, int (2, 96, 96, 3)."""
+    task = suite("object")[0]
+    with World(replace(task, sample=lambda *_: scene)) as world:
+        world.reset(0)
+        np.testing.assert_allclose(world.state().gripper.position, scene.robot.position, atol=0.002)
+        return np.stack([world.render(camera, (96, 96)) for camera in ("front", "wrist")]).astype(int)
 
 
 def test_every_field_of_a_scene_reaches_the_simulator() -> None:
-    task = suite("object")[0]
-    plain = task.scene(0)
-    start = RobotStart((0.45, 0.1, 0.2), yaw=0.3)
+    # From over the table's near edge the hand sees past it, where the background shows.
+    plain = replace(suite("object")[0].scene(0), robot=RobotStart((0.60, 0.1, 0.3)))
     variants = [
         replace(plain, front=CameraSpec((1.0, 0.3, 0.7), (0.4, 0, 0.1), (0, 0, 1), 50.0)),
+        replace(plain, wrist=replace(plain.wrist, fovy=50.0)),
         replace(plain, lights=(LightSpec((0.5, 0.5, -1), (0.3, 0.3, 0.3)),)),
         replace(plain, ambient=0.1),
         replace(plain, table=(0.2, 0.4, 0.3)),
         replace(plain, background=((0.2, 0.1, 0.1), (0.1, 0.1, 0.2))),
-        replace(plain, robot=start),
+        replace(plain, robot=RobotStart((0.45, 0.1, 0.2), yaw=0.3)),
         replace(plain, things=(replace(plain.things[0], alpha=0.4), *plain.things[1:])),
     ]
-    images = []
-    for scene in [plain, *variants]:
-        with World(replace(task, sample=lambda *_, scene=scene: scene)) as world:
-            world.reset(0)
-            images.append(world.render("front", (96, 96)).astype(int))
-            if scene.robot is start:
-                np.testing.assert_allclose(world.state().gripper.position, start.position, atol=0.002)
-    for image in images[1:]:
-        assert np.abs(image - images[0]).max() > 20
+    before = views(plain)
+    for scene in variants:
+        assert np.abs(views(scene) - before).max() > 20
 
 
 def test_training_and_test_seeds_never_meet() -> None:
