@@ -21,11 +21,11 @@ from thinkvla.evaluate.videos import replay
 from thinkvla.evaluate.wire import decode_observation, require_agreement
 from thinkvla.tabletop.embodiment import TABLETOP
 from thinkvla.tabletop.expert import Expert
-from thinkvla.tabletop.seeds import seeds
+from thinkvla.tabletop.seeds import EVALUATION
 from thinkvla.tabletop.suites import suite
 from thinkvla.tabletop.world import World
 
-FIRST = seeds("test").start
+FIRST = EVALUATION.start
 TASKS = tuple(task.name for task in suite("object"))
 
 
@@ -42,9 +42,9 @@ class StillPolicy:
 def expert_steps(task_name: str, seed: int) -> tuple[bool, int]:
     """Success and steps of the expert in a world of its own, without any server."""
     (task,) = (task for task in suite("object") if task.name == task_name)
-    expert = Expert(task)
     with World(task) as world:
         world.reset(seed)
+        expert = Expert(world.scene)
         for step in range(1, task.max_steps + 1):
             world.step(expert.act(world.state()))
             if world.succeeded():

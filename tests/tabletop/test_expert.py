@@ -17,7 +17,7 @@ TASKS = suite("object")
 
 def solve(world: World, steps: int = 80) -> int | None:
     """Steps the expert needs from here, or None."""
-    expert = Expert(world.task)
+    expert = Expert(world.scene)
     for step in range(steps):
         if world.succeeded():
             return step
@@ -36,11 +36,11 @@ def test_the_expert_solves_every_task(task: Task) -> None:
 def test_the_expert_has_no_memory() -> None:
     with World(TASKS[2]) as world:
         world.reset(4)
-        used = Expert(world.task)
+        used = Expert(world.scene)
         for _ in range(30):
             state = world.state()
             action = used.act(state)
-            assert np.array_equal(action, Expert(world.task).act(state))
+            assert np.array_equal(action, Expert(world.scene).act(state))
             check_actions(action[None], TABLETOP, "expert")
             world.step(action)
 
@@ -48,14 +48,14 @@ def test_the_expert_has_no_memory() -> None:
 def test_the_expert_picks_up_what_it_dropped() -> None:
     with World(TASKS[0]) as world:
         world.reset(2)
-        expert = Expert(world.task)
+        expert = Expert(world.scene)
         while not (
-            grasp(world.state(), world.task.target).held and world.state().object("red cube").position[2] > 0.08
+            grasp(world.state(), world.scene.target).held and world.state().object("red cube").position[2] > 0.08
         ):
             world.step(expert.act(world.state()))
         for _ in range(3):
             world.step([0, 0, 0, 0, 0, 0, OPEN])
-        assert not grasp(world.state(), world.task.target).held
+        assert not grasp(world.state(), world.scene.target).held
         assert solve(world) is not None
 
 
@@ -71,7 +71,7 @@ def test_fingers_close_only_around_the_object_and_open_over_the_container() -> N
     with World(TASKS[0]) as world:
         world.reset(8)
         episode = record_episode(world, 8, NO_NOISE)
-    target, container = world.task.target, world.task.container
+    target, container = world.scene.target, world.scene.container
     closing = np.flatnonzero(episode.actions[:, 6] == CLOSE)
     first, last = episode.states[closing[0]], episode.states[closing[-1] + 1]
     assert np.linalg.norm(first.gripper.position - first.object(target).position) < 0.015
@@ -84,9 +84,9 @@ def test_the_expert_solves_held_out_scenes_with_noise() -> None:
     solved = 0
     for task in TASKS:
         with World(task) as world:
-            expert = Expert(task)
             for seed in seeds("test")[50:55]:
                 world.reset(seed)
+                expert = Expert(world.scene)
                 rng = np.random.default_rng(seed)
                 for _ in range(task.max_steps):
                     action = expert.act(world.state())
@@ -105,7 +105,7 @@ def test_noise_is_executed_but_not_recorded() -> None:
         clean = record_episode(world, 3, NO_NOISE)
         world.reset(3)
         first = world.observe()
-    expert = Expert(TASKS[1])
+    expert = Expert(TASKS[1].scene(3))
     for episode in (noisy, clean):
         steps = len(episode.actions)
         assert episode.success

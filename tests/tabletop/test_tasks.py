@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from thinkvla.tabletop.placement import AREA, GAP
 from thinkvla.tabletop.suites import suite
-from thinkvla.tabletop.tasks import Contacts, Task
+from thinkvla.tabletop.tasks import Contacts, Task, solved
 from thinkvla.tabletop.world import World
 
 TASKS = suite("object")
@@ -28,9 +28,10 @@ def put(world: World, name: str, position: np.ndarray, steps: int = 8) -> None:
 
 def test_the_suite_has_ten_different_tasks() -> None:
     assert len(TASKS) == 10
-    assert len({task.name for task in TASKS}) == len({task.instruction for task in TASKS}) == 10
-    assert len({task.target for task in TASKS}) >= 6
-    assert len({task.container for task in TASKS}) >= 4
+    scenes = [task.scene(0) for task in TASKS]
+    assert len({task.name for task in TASKS}) == len({scene.instruction for scene in scenes}) == 10
+    assert len({scene.target for scene in scenes}) >= 6
+    assert len({scene.container for scene in scenes}) >= 4
 
 
 def test_an_unknown_suite_gets_the_nearest_name() -> None:
@@ -46,10 +47,10 @@ def test_scenes_are_clear_and_need_the_instruction(task: Task, seed: int) -> Non
     scene = task.scene(seed)
     names = [thing.name for thing in scene.things]
     assert len(names) == len(set(names)) == 6
-    assert {task.target, task.container} <= set(names)
+    assert {scene.target, scene.container} <= set(names)
     assert sum(not thing.kind.movable for thing in scene.things) == 2
-    likeness = set(task.target.split())
-    assert any(likeness & set(name.split()) for name in names if name not in (task.target, task.container))
+    likeness = set(scene.target.split())
+    assert any(likeness & set(name.split()) for name in names if name not in (scene.target, scene.container))
     for i, one in enumerate(scene.things):
         assert AREA[0][0] <= one.x <= AREA[0][1]
         assert AREA[1][0] <= one.y <= AREA[1][1]
@@ -69,34 +70,34 @@ def test_a_thing_set_down_in_its_container_is_a_success(task: Task) -> None:
     with World(task) as world:
         world.reset(3)
         state = world.state()
-        thing, place = state.object(task.target), state.object(task.container)
-        put(world, task.target, np.add(place.position, [0, 0, thing.half_size[2] + 0.01]), steps=12)
+        thing, place = state.object(world.scene.target), state.object(world.scene.container)
+        put(world, world.scene.target, np.add(place.position, [0, 0, thing.half_size[2] + 0.01]), steps=12)
         assert world.succeeded()
 
 
 def hovering(world: World, above: np.ndarray) -> None:
-    put(world, world.task.target, np.add(above, [0, 0, 0.08]), steps=0)
+    put(world, world.scene.target, np.add(above, [0, 0, 0.08]), steps=0)
 
 
 def in_the_wrong_container(world: World, above: np.ndarray) -> None:
     containers = [thing for thing in world.state().objects if not thing.movable]
-    wrong = next(thing for thing in containers if thing.name != world.task.container)
-    put(world, world.task.target, np.add(wrong.position, [0, 0, 0.03]))
+    wrong = next(thing for thing in containers if thing.name != world.scene.container)
+    put(world, world.scene.target, np.add(wrong.position, [0, 0, 0.03]))
 
 
 def falling(world: World, above: np.ndarray) -> None:
-    put(world, world.task.target, np.add(above, [0, 0, 0.05]), steps=1)
+    put(world, world.scene.target, np.add(above, [0, 0, 0.05]), steps=1)
 
 
 def beside_it(world: World, above: np.ndarray) -> None:
-    put(world, world.task.target, np.array([0.3, 0.3, 0.03]))
+    put(world, world.scene.target, np.array([0.3, 0.3, 0.03]))
 
 
 @pytest.mark.parametrize("situation", [hovering, in_the_wrong_container, falling, beside_it])
 def test_near_misses_are_no_success(situation: Callable[[World, np.ndarray], None]) -> None:
     with World(TASKS[0]) as world:
         world.reset(5)
-        situation(world, world.state().object(world.task.container).position)
+        situation(world, world.state().object(world.scene.container).position)
         assert not world.succeeded()
 
 
@@ -116,10 +117,9 @@ def test_near_misses_are_no_success(situation: Callable[[World, np.ndarray], Non
 def test_success_needs_the_container_alone_to_carry_a_thing_at_rest(
     touching: set[str], speed: float, done: bool
 ) -> None:
-    task = TASKS[0]
-    with World(task) as world:
+    with World(TASKS[0]) as world:
         world.reset(5)
-        state = world.state()
-    state.object(task.target).position[:] = state.object("blue plate").position
-    pairs = frozenset(frozenset({task.target, other}) for other in touching)
-    assert task.succeeded(state, Contacts(pairs, {task.target: speed})) is done
+        scene, state = world.scene, world.state()
+    state.object(scene.target).position[:] = state.object("blue plate").position
+    pairs = frozenset(frozenset({scene.target, other}) for other in touching)
+    assert solved(scene, state, Contacts(pairs, {scene.target: speed})) is done

@@ -202,7 +202,7 @@ def _photograph(scene: _Scene) -> _Picture:
     steps = int(rng.integers(1, 40)) if rng.random() < 0.5 else 0
     with World(task) as world:
         world.reset(scene.seed)
-        expert = Expert(task)
+        expert = Expert(world.scene)
         for _ in range(steps):
             world.step(expert.act(world.state()))
         state = world.state()

@@ -34,4 +34,4 @@ class ExpertPolicy:
             self._worlds[key] = World(task)
         world = self._worlds[key]
         world.restore(observation.snapshot, observation.seed)
-        return Expert(world.task).act(world.state())
+        return Expert(world.scene).act(world.state())

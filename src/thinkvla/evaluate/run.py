@@ -164,7 +164,7 @@ def _episode(task: Task, seed: int, record: Mapping[str, Any] | None) -> Episode
         error = f"{record['failure_reason']}: {lines[-1]}"
     return Episode(
         task=task.name,
-        instruction=task.instruction,
+        instruction=task.scene(seed).instruction,
         seed=seed,
         success=None if error else bool(record["metrics"]["success"]),
         steps=int(record.get("steps") or 0),

@@ -32,7 +32,7 @@ def texts() -> Iterator[str]:
         with World(tasks[number % len(tasks)]) as world:
             world.reset(seed)
             state = world.state()
-        yield world.task.instruction
+        yield world.scene.instruction
         for camera in ("front", "wrist"):
             for spatial in spatial_rows(state, camera, rng):
                 options = [option for option in (spatial.A, spatial.B, spatial.C, spatial.D) if option]

@@ -75,7 +75,6 @@ class Episode:
 
 def record_episode(world: World, seed: int, noise: NoiseSpec) -> Episode:
     """Let the expert act from a seed until the task is done or its steps are used up; same arguments, same episode."""
-    expert = Expert(world.task)
     disturbance = _Disturbance(noise, world.task.rng(seed, stream=1))
     images: dict[str, list[Image]] = {camera: [] for camera in TABLETOP.cameras}
     actions: list[Actions] = []
@@ -83,6 +82,7 @@ def record_episode(world: World, seed: int, noise: NoiseSpec) -> Episode:
     states: list[SceneState] = []
     slips, was_held, success = 0, False, False
     world.reset(seed)
+    expert = Expert(world.scene)
     while not success and len(actions) < world.task.max_steps:
         state = world.state()
         for camera, image in world.observe().images.items():
@@ -91,7 +91,7 @@ def record_episode(world: World, seed: int, noise: NoiseSpec) -> Episode:
         states.append(state)
         action = expert.act(state)
         actions.append(action)
-        held = grasp(state, world.task.target).held
+        held = grasp(state, world.scene.target).held
         slips += was_held and not held and action[6] == OPEN and not expert.delivered(state)
         was_held = held
         world.step(disturbance.apply(action, held))
@@ -100,7 +100,7 @@ def record_episode(world: World, seed: int, noise: NoiseSpec) -> Episode:
         suite=world.task.suite,
         task=world.task.name,
         seed=seed,
-        instruction=world.task.instruction,
+        instruction=world.scene.instruction,
         images={camera: np.stack(frames) for camera, frames in images.items()},
         actions=np.stack(actions),
         point_maps=np.stack(point_maps),

@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 from thinkvla.tabletop.arm import FINGER_TRAVEL
 from thinkvla.tabletop.control import LARGEST_YAW, hand_yaw, palm_down, rotation_vector
 from thinkvla.tabletop.embodiment import ROTATION, TRANSLATION
+from thinkvla.tabletop.scene import SceneSpec
 from thinkvla.tabletop.shapes import SHAPES
 from thinkvla.tabletop.state import ObjectState, SceneState, Vector
-from thinkvla.tabletop.tasks import Task
 
 OPEN, CLOSE = -1.0, 1.0
 
@@ -73,22 +73,22 @@ def grasp(state: SceneState, name: str) -> Grasp:
 
 
 class Expert:
-    """Acts for one task from privileged state."""
+    """Acts for a scene's goal from privileged state."""
 
-    def __init__(self, task: Task) -> None:
-        self.task = task
+    def __init__(self, scene: SceneSpec) -> None:
+        self.target, self.container = scene.target, scene.container
 
     def delivered(self, state: SceneState) -> bool:
         """Whether the target is down in its container, held or not."""
-        target, container = state.object(self.task.target), state.object(self.task.container)
+        target, container = state.object(self.target), state.object(self.container)
         offset = container.rotation.T @ (target.position - container.position)
         inside = bool((np.abs(offset[:2]) < 0.7 * container.half_size[:2]).all())
         return inside and _underside(target) < _floor(container) + _DELIVERED
 
     def act(self, state: SceneState) -> NDArray[np.float32]:
         """The (7,) action for this moment, inside the embodiment's range."""
-        hand, target, container = state.gripper, state.object(self.task.target), state.object(self.task.container)
-        grip = grasp(state, self.task.target)
+        hand, target, container = state.gripper, state.object(self.target), state.object(self.container)
+        grip = grasp(state, self.target)
         underside, floor = _underside(target), _floor(container)
         turn = 0.0
         if self.delivered(state):

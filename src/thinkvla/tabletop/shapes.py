@@ -25,6 +25,7 @@ COLOURS: dict[str, RGB] = {
     "purple": (0.53, 0.19, 0.72),
     "brown": (0.42, 0.24, 0.12),
     "white": (0.96, 0.96, 0.95),
+    "clear": (0.62, 0.80, 0.90),
 }
 """Colour words of the instructions and their RGB values in [0, 1]."""
 

@@ -1,4 +1,4 @@
-"""What a task is: an instruction, scenes to try it in, and when it counts as done."""
+"""What a task is: scenes to try it in, each with its goal; and when a scene counts as solved."""
 
 from __future__ import annotations
 
@@ -36,24 +36,18 @@ class Contacts:
 
 @dataclass(frozen=True)
 class Task:
-    """Put one thing into or onto another.
+    """Put one thing into or onto another; which, each scene says.
 
     Attributes:
         suite: name of the suite it belongs to.
         name: identifier, unique in its suite.
-        instruction: what the robot is told.
-        target: the thing to move, by its name in the scene.
-        container: where it has to go, by its name in the scene.
-        sample: draws a scene; gets the task and a random generator.
+        sample: draws a scene from a random generator.
         max_steps: control steps after which an episode ends without success.
     """
 
     suite: str
     name: str
-    instruction: str
-    target: str
-    container: str
-    sample: Callable[[Task, np.random.Generator], SceneSpec]
+    sample: Callable[[np.random.Generator], SceneSpec]
     max_steps: int = 80
 
     def rng(self, seed: int, stream: int) -> np.random.Generator:
@@ -62,14 +56,15 @@ class Task:
 
     def scene(self, seed: int) -> SceneSpec:
         """The scene of a seed: always the same for one task and seed."""
-        return self.sample(self, self.rng(seed, stream=0))
+        return self.sample(self.rng(seed, stream=0))
 
-    def succeeded(self, state: SceneState, contacts: Contacts) -> bool:
-        """Whether the target lies in its container: let go, carried by it and by nothing else, and at rest."""
-        target, container = state.object(self.target), state.object(self.container)
-        touching = contacts.touched_by(self.target)
-        if self.container not in touching or touching & {TABLE, ARM, GRIPPER}:
-            return False
-        offset = container.rotation.T @ (target.position - container.position)
-        inside = bool((np.abs(offset[:2]) < container.half_size[:2]).all())
-        return inside and contacts.speeds[self.target] < STILL
+
+def solved(scene: SceneSpec, state: SceneState, contacts: Contacts) -> bool:
+    """Whether the target lies in its container: let go, off table and robot, and at rest."""
+    target, container = state.object(scene.target), state.object(scene.container)
+    touching = contacts.touched_by(scene.target)
+    if scene.container not in touching or touching & {TABLE, ARM, GRIPPER}:
+        return False
+    offset = container.rotation.T @ (target.position - container.position)
+    inside = bool((np.abs(offset[:2]) < container.half_size[:2]).all())
+    return inside and contacts.speeds[scene.target] < STILL

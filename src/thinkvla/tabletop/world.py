@@ -20,7 +20,7 @@ from thinkvla.tabletop.rendering import Renderer
 from thinkvla.tabletop.scene import TIMESTEP, SceneSpec, build_model
 from thinkvla.tabletop.sensing import cast_names, cast_point_map, read_camera, read_contacts, read_state
 from thinkvla.tabletop.state import SceneState
-from thinkvla.tabletop.tasks import Contacts, Task
+from thinkvla.tabletop.tasks import Contacts, Task, solved
 
 _SUBSTEPS = round(1 / (TABLETOP.control_hz * TIMESTEP))
 _RAMP = 5  # physics steps between two servo targets on the way to the control step's target
@@ -60,6 +60,11 @@ class World:
         now.data.time = 0.0
         mujoco.mj_forward(now.model, now.data)
 
+    @property
+    def scene(self) -> SceneSpec:
+        """The scene of this episode, with its goal."""
+        return self._now.scene
+
     def step(self, action: ArrayLike) -> None:
         """Execute one (7,) action for a tenth of a second; raises ContractError for one outside the embodiment."""
         values = np.asarray(action, dtype=np.float64)
@@ -75,7 +80,7 @@ class World:
     def observe(self) -> Observation:
         """Both camera images and the instruction."""
         images = {camera: self.render(camera, self.image_size) for camera in TABLETOP.cameras}
-        return Observation(images, self.task.instruction)
+        return Observation(images, self.scene.instruction)
 
     def render(self, camera: str, size: tuple[int, int]) -> Image:
         """A camera's uint8 (H, W, 3) image of ``size`` (height, width), up to 640 pixels a side."""
@@ -96,7 +101,7 @@ class World:
 
     def succeeded(self) -> bool:
         """Whether the task is done at this moment."""
-        return self.task.succeeded(self.state(), self.contacts())
+        return solved(self.scene, self.state(), self.contacts())
 
     def point_maps(self, stride: int) -> NDArray[np.float32]:
         """The 3D point behind every stride × stride block's centre, in each camera.

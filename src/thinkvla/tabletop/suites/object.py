@@ -6,6 +6,8 @@ at least one of the other things shares the target's shape or colour: only the i
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 
 from thinkvla.tabletop.placement import place
@@ -29,19 +31,19 @@ _CONTAINERS = tuple(dict.fromkeys(container for _, container in _PAIRS))
 _OTHERS = 3
 
 
-def _sample(task: Task, rng: np.random.Generator) -> SceneSpec:
-    likeness = set(task.target.split())
-    others = [name for name in _OBJECTS if name != task.target]
+def _sample(target: str, container: str, instruction: str, rng: np.random.Generator) -> SceneSpec:
+    likeness = set(target.split())
+    others = [name for name in _OBJECTS if name != target]
     alike = [name for name in others if likeness & set(name.split())]
     first = str(rng.choice(alike))
     rest = rng.choice([name for name in others if name != first], size=_OTHERS - 1, replace=False)
-    containers = [task.container, str(rng.choice([name for name in _CONTAINERS if name != task.container]))]
-    things = place([*containers, task.target, first, *map(str, rest)], rng)
+    containers = [container, str(rng.choice([name for name in _CONTAINERS if name != container]))]
+    things = place([*containers, target, first, *map(str, rest)], rng)
     start = RobotStart(
         (0.40 + rng.uniform(-0.03, 0.03), rng.uniform(-0.04, 0.04), 0.24 + rng.uniform(-0.03, 0.03)),
         rng.uniform(-0.12, 0.12),
     )
-    return SceneSpec(things, robot=start)
+    return SceneSpec(things, instruction, target, container, robot=start)
 
 
 def _task(target: str, container: str) -> Task:
@@ -49,10 +51,7 @@ def _task(target: str, container: str) -> Task:
     return Task(
         suite="object",
         name=f"{target} {where} {container}".replace(" ", "_"),
-        instruction=f"put the {target} {where} the {container}",
-        target=target,
-        container=container,
-        sample=_sample,
+        sample=partial(_sample, target, container, f"put the {target} {where} the {container}"),
     )
 
 
