@@ -18,9 +18,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from thinkvla.contract import ActionChunk, Embodiment, Image, Observation
-from thinkvla.method.batch import QuestionBatch, RobotBatch, Tokens, pad_prompts
+from thinkvla.method.batch import QuestionBatch, RobotBatch, Tokens, labelled_batch, pad_prompts
 from thinkvla.method.config import MethodConfig
-from thinkvla.method.prompts import IGNORE, Prompt, Prompts
+from thinkvla.method.prompts import Prompt, Prompts
 
 FILE = "thinkvla_preprocessor.json"
 Normalization = Literal["min_max", "quantile", "range"]
@@ -159,7 +159,7 @@ class Preprocessor:
     def question_batch(self, samples: Sequence[QuestionSample]) -> QuestionBatch:
         """Question and answer prompts of B rows, with labels on the assistant spans."""
         images = [s.image for s in samples if s.image is not None]
-        pixels, grids, sizes = self._pixels(images)
+        pixels, grids, sizes = prepare_images(self.image_processor, images)
         remaining = iter(sizes)
         prompts = [
             self.prompts.question(
@@ -167,11 +167,7 @@ class Preprocessor:
             )
             for s in samples
         ]
-        tokens = pad_prompts(prompts, pixels, grids)
-        labels = torch.full_like(tokens.ids_BL, IGNORE)
-        for row, prompt in enumerate(prompts):
-            labels[row, : len(prompt.ids)] = torch.tensor(prompt.labels)
-        return QuestionBatch(tokens, labels)
+        return labelled_batch(prompts, pixels, grids)
 
     def act_tokens(self, observations: Sequence[Observation]) -> Tokens:
         """Action prompts of B observations: what a deployed policy sees."""
@@ -235,20 +231,22 @@ class Preprocessor:
     def _images(self, observations: Sequence[Observation]) -> tuple[Tensor | None, Tensor | None, list[int]]:
         for observation in observations:
             observation.check(self.embodiment)
-        return self._pixels([o.images[camera] for o in observations for camera in self.embodiment.cameras])
+        images = [o.images[camera] for o in observations for camera in self.embodiment.cameras]
+        return prepare_images(self.image_processor, images)
 
-    def _pixels(self, images: Sequence[Image]) -> tuple[Tensor | None, Tensor | None, list[int]]:
-        """Patches of all images, their grids, and the language tokens of each."""
-        if not images:
-            return None, None, []
-        processor = self.image_processor
-        if len({image.shape for image in images}) == 1 and _keeps_size(processor, images[0].shape):
-            pixels, grids = _patches(processor, np.stack(images))
-        else:
-            output = processor(images=list(images), return_tensors="pt")
-            pixels, grids = output["pixel_values"], output["image_grid_thw"]
-        sizes: list[int] = (grids.prod(dim=1) // processor.merge_size**2).tolist()
-        return pixels, grids, sizes
+
+
+def prepare_images(processor: Any, images: Sequence[Image]) -> tuple[Tensor | None, Tensor | None, list[int]]:
+    """Patches of all images as a Qwen-VL ``processor`` makes them, their grids, and the language tokens of each."""
+    if not images:
+        return None, None, []
+    if len({image.shape for image in images}) == 1 and _keeps_size(processor, images[0].shape):
+        pixels, grids = _patches(processor, np.stack(images))
+    else:
+        output = processor(images=list(images), return_tensors="pt")
+        pixels, grids = output["pixel_values"], output["image_grid_thw"]
+    sizes: list[int] = (grids.prod(dim=1) // processor.merge_size**2).tolist()
+    return pixels, grids, sizes
 
 
 def _keeps_size(processor: Any, shape: tuple[int, ...]) -> bool:
@@ -256,7 +254,7 @@ def _keeps_size(processor: Any, shape: tuple[int, ...]) -> bool:
     height, width, _ = shape
     unit = processor.patch_size * processor.merge_size
     least, most = processor.size["shortest_edge"], processor.size["longest_edge"]
-    return height % unit == 0 and width % unit == 0 and least <= height * width <= most
+    return bool(height % unit == 0 and width % unit == 0 and least <= height * width <= most)
 
 
 def _patches(processor: Any, images_NHW3: NDArray[np.uint8]) -> tuple[Tensor, Tensor]:

@@ -8,7 +8,7 @@ from typing import Self
 import torch
 from torch import Tensor
 
-from thinkvla.method.prompts import PAD, PREFIX, Prompt
+from thinkvla.method.prompts import IGNORE, PAD, PREFIX, Prompt
 
 
 class _Movable:
@@ -92,3 +92,12 @@ def pad_prompts(prompts: list[Prompt], pixels: Tensor | None, grids_N3: Tensor |
         ids[row, : len(prompt.ids)] = torch.tensor(prompt.ids)
         segments[row, : len(prompt.ids)] = torch.tensor(prompt.segments)
     return Tokens(ids, segments, pixels, grids_N3)
+
+
+def labelled_batch(prompts: list[Prompt], pixels: Tensor | None, grids_N3: Tensor | None) -> QuestionBatch:
+    """Stack prompts with labels into one batch, as :func:`pad_prompts` does."""
+    tokens = pad_prompts(prompts, pixels, grids_N3)
+    labels = torch.full_like(tokens.ids_BL, IGNORE)
+    for row, prompt in enumerate(prompts):
+        labels[row, : len(prompt.ids)] = torch.tensor(prompt.labels)
+    return QuestionBatch(tokens, labels)

@@ -107,6 +107,17 @@ class Prompts:
         labels = [IGNORE] * len(asked) + answered
         return Prompt(tuple(ids), (PREFIX,) * len(ids), tuple(labels))
 
+    def conversation(self, turns: Sequence[tuple[str, str]], image_tokens: Sequence[int]) -> Prompt:
+        """Several questions and answers about the same images, without anchor; labels on the assistant's turns."""
+        ids: list[int] = []
+        labels: list[int] = []
+        for number, (question, answer) in enumerate(turns):
+            asked = self._prefix(question, image_tokens if number == 0 else []) + self.turn_change
+            answered = self._ids(answer) + self.turn_end
+            ids += asked + answered
+            labels += [IGNORE] * len(asked) + answered
+        return Prompt(tuple(ids), (PREFIX,) * len(ids), tuple(labels))
+
     def ask(self, question: str, image_tokens: Sequence[int], *, spatial: bool) -> Prompt:
         """A question to be answered by generation; the anchor is given, as it is always the first output token."""
         ids = self._prefix(question, image_tokens) + self.turn_change + (self.anchor if spatial else [])

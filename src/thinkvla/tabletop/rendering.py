@@ -79,7 +79,7 @@ def _shrink(fine: Image) -> Image:
 
 @cache
 def _open_gl_context() -> Any:
-    """The process's OpenGL context from MUJOCO_GL's backend; EGL where that is unset on Linux, since it needs no display."""
+    """The process's OpenGL context, from MUJOCO_GL's backend; on Linux EGL by default, since it needs no display."""
     backend = os.environ.get("MUJOCO_GL", "").lower()
     try:
         if backend == "egl" or (not backend and sys.platform == "linux"):

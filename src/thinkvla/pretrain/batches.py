@@ -1,0 +1,105 @@
+"""Batches of pre-training: conversations about pictures as tokens with labels, and the classes of their patches."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from thinkvla.method.batch import QuestionBatch, labelled_batch
+from thinkvla.method.prompts import Prompts
+from thinkvla.preprocessor import prepare_images
+from thinkvla.pretrain.pictures import COLOUR_CLASSES, SHAPE_CLASSES, conversation, read_pictures
+from thinkvla.train.mixture import shuffled
+
+HELD_OUT = 0.02
+"""Share of the moments, the last ones, that are never trained on."""
+
+
+@dataclass(frozen=True)
+class PictureBatch:
+    """One batch.
+
+    Attributes:
+        talk: conversations, with labels on the assistant's turns.
+        shapes_NhwS: share of each patch that each of SHAPE_CLASSES covers, for every image in order.
+        colours_NhwC: the same of COLOUR_CLASSES.
+    """
+
+    talk: QuestionBatch
+    shapes_NhwS: Tensor
+    colours_NhwC: Tensor
+
+
+class PictureBatches:
+    """Batches by number, for a data loader without batching of its own: a pure function of seed and number.
+
+    Args:
+        folder: what ``write_pictures`` wrote.
+        prompts: over the backbone's tokenizer.
+        image_processor: of the backbone.
+        batch_size: conversations in a batch.
+        seed: of order and choice.
+        length: batches of the run.
+        held_out: take the moments that training leaves out.
+
+    Raises:
+        ValueError: the folder is not complete, or has too few moments.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        prompts: Prompts,
+        image_processor: Any,
+        *,
+        batch_size: int,
+        seed: int,
+        length: int,
+        held_out: bool = False,
+    ) -> None:
+        self.images, self.labels, self.talk = read_pictures(folder)
+        split = round(len(self.images) * (1 - HELD_OUT))
+        self.moments = range(split, len(self.images)) if held_out else range(split)
+        if not self.moments:
+            raise ValueError(f"{folder}: {len(self.images)} moments are too few to hold any out; make more")
+        self.prompts, self.image_processor = prompts, image_processor
+        self.batch_size, self.seed, self.length = batch_size, seed, length
+
+    def __len__(self) -> int:
+        return self.length
+
+    def __getitem__(self, number: int) -> PictureBatch:
+        images, labels, talks = [], [], []
+        for position in range(number * self.batch_size, (number + 1) * self.batch_size):
+            moment = self.moments[shuffled(position, len(self.moments), self.seed)]
+            view, turns = conversation(self.talk[moment], np.random.default_rng([self.seed, position]))
+            views = range(self.images.shape[1]) if view is None else [view]
+            images += [self.images[moment, v] for v in views]
+            labels += [self.labels[moment, v] for v in views]
+            talks.append((turns, len(views)))
+        pixels, grids, sizes = prepare_images(self.image_processor, images)
+        assert grids is not None, "every conversation is about a picture"
+        remaining = iter(sizes)
+        prompts = [self.prompts.conversation(turns, list(islice(remaining, views))) for turns, views in talks]
+        rows, columns = (int(n) for n in grids[0, 1:])
+        stacked = np.stack(labels)
+        return PictureBatch(
+            labelled_batch(prompts, pixels, grids),
+            _shares(stacked[..., 0], rows, columns, len(SHAPE_CLASSES)),
+            _shares(stacked[..., 1], rows, columns, len(COLOUR_CLASSES)),
+        )
+
+
+def _shares(labels_NHW: NDArray[np.uint8], rows: int, columns: int, classes: int) -> Tensor:
+    """Share of each class among the labelled points of each patch: (N, rows, columns, classes)."""
+    count, height, width = labels_NHW.shape
+    one_hot = torch.nn.functional.one_hot(torch.from_numpy(labels_NHW).long(), classes).float()
+    blocks = one_hot.view(count, rows, height // rows, columns, width // columns, classes)
+    return blocks.mean(dim=(2, 4))

@@ -1,0 +1,234 @@
+"""Pre-training of the tiny backbone: answers in words, and the class of every patch of the vision encoder.
+
+    L = L_CE + patch_weight · (cross-entropy of the shape and of the colour each patch shows)
+
+The class heads stay behind; what is kept is an ordinary Qwen3-VL folder.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.console import Console
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.utils.data import DataLoader
+
+from thinkvla.backbones.build import BackboneConfig, build_backbone
+from thinkvla.backbones.qwen3_vl import Qwen3VL
+from thinkvla.files import new_folder
+from thinkvla.method.batch import Tokens
+from thinkvla.method.config import MethodConfig
+from thinkvla.method.packing import block_mask
+from thinkvla.method.prompts import IGNORE, PAD, Prompts
+from thinkvla.pretrain.batches import PictureBatch, PictureBatches
+from thinkvla.pretrain.pictures import COLOUR_CLASSES, SHAPE_CLASSES
+from thinkvla.train.config import OptimizerConfig, plain
+from thinkvla.train.optimizer import learning_rate
+from thinkvla.versions import versions
+
+REPORT_SECONDS = 10.0
+HELD_OUT_BATCHES = 8
+PLAIN_PATCH = 0.2
+"""Weight of a patch that shows table, background or arm alone, against 1 for one that shows a thing."""
+
+
+@dataclass(frozen=True)
+class PretrainConfig:
+    """One run.
+
+    Attributes:
+        pictures: folder of ``write_pictures``.
+        output: run folder; a run that stopped goes on where its last checkpoint stands.
+        steps: optimizer steps.
+        batch_size: conversations in a step.
+        peak_lr: learning rate after the warm-up.
+        floor_lr: learning rate at the end of the cosine.
+        warmup_steps: linear warm-up.
+        weight_decay: of AdamW.
+        clip: largest gradient norm.
+        patch_weight: weight of the patch classes.
+        seed: of weights and order.
+        save_every: steps between checkpoints.
+        workers: processes that prepare batches.
+    """
+
+    pictures: Path
+    output: Path
+    steps: int
+    batch_size: int = 32
+    peak_lr: float = 1.5e-3
+    floor_lr: float = 1e-5
+    warmup_steps: int = 200
+    weight_decay: float = 0.01
+    clip: float = 1.0
+    patch_weight: float = 0.5
+    seed: int = 0
+    save_every: int = 500
+    workers: int = 1
+
+
+class PatchClassifier(nn.Module):
+    """Shape and colour of every patch, linear in the vision encoder's last block."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.shape = nn.Linear(width, len(SHAPE_CLASSES))
+        self.colour = nn.Linear(width, len(COLOUR_CLASSES))
+
+    def loss(self, patches_NhwE: Tensor, batch: PictureBatch) -> Tensor:
+        """Weighted mean cross-entropy of both, over patches."""
+        plain_NhwC = batch.colours_NhwC[..., -1]  # the share that no thing covers
+        weight_Nhw = torch.where(plain_NhwC > 0.99, PLAIN_PATCH, 1.0)
+        pairs = ((self.shape, batch.shapes_NhwS), (self.colour, batch.colours_NhwC))
+        losses = [-(shares * F.log_softmax(head(patches_NhwE), dim=-1)).sum(-1) for head, shares in pairs]
+        return (weight_Nhw * sum(losses)).sum() / weight_Nhw.sum()
+
+
+def pretrain(config: PretrainConfig) -> Path:
+    """Train to the end and return the folder of the finished backbone, ``output/base``.
+
+    Raises:
+        ValueError: the pictures are missing or too few, or the run was started with another configuration.
+    """
+    torch.set_float32_matmul_precision("medium")  # bf16 products where the processor has them; the rest is float32
+    torch.manual_seed(config.seed)
+    parts = build_backbone(BackboneConfig("tiny", attention="eager"), [])
+    model, classifier = parts.backbone.train(), PatchClassifier(parts.backbone.vision_size)
+    prompts = Prompts(parts.tokenizer, MethodConfig(reasoning_anchor=False))
+    trained = nn.ModuleDict({"model": model, "classifier": classifier})
+    optimizer = torch.optim.AdamW(
+        trained.parameters(), lr=config.peak_lr, betas=(0.9, 0.95), weight_decay=config.weight_decay
+    )
+    begin = _restore(config, trained, optimizer)
+
+    def batches(length: int, *, held_out: bool) -> PictureBatches:
+        return PictureBatches(
+            config.pictures,
+            prompts,
+            parts.image_processor,
+            batch_size=config.batch_size,
+            seed=config.seed,
+            length=length,
+            held_out=held_out,
+        )
+
+    schedule = OptimizerConfig(floor_lr=config.floor_lr, warmup_steps=config.warmup_steps)
+    loader: Any = DataLoader(
+        batches(config.steps, held_out=False),  # type: ignore[arg-type]
+        batch_size=None,
+        sampler=range(begin, config.steps),
+        num_workers=config.workers,
+    )
+    report = _Reporter(config, begin, lambda: _held_out(model, classifier, batches(HELD_OUT_BATCHES, held_out=True)))
+    for step, batch in enumerate(loader, start=begin):
+        rate = learning_rate(step, config.steps, config.peak_lr, schedule)
+        for group in optimizer.param_groups:
+            group["lr"] = rate
+        language, patches = _losses(model, classifier, batch)
+        (language + config.patch_weight * patches).backward()
+        torch.nn.utils.clip_grad_norm_(trained.parameters(), config.clip)
+        optimizer.step()
+        optimizer.zero_grad()
+        last = step + 1 == config.steps
+        report.step(step + 1, float(language), float(patches), rate, last=last)
+        if last or (step + 1) % config.save_every == 0:
+            _save(config, trained, optimizer, step + 1)
+    base = config.output / "base"
+    if not base.exists():
+        with new_folder(base) as folder:
+            save_backbone(folder, model, parts.tokenizer, parts.image_processor)
+    return base
+
+
+def save_backbone(folder: Path, backbone: Qwen3VL, tokenizer: Any, image_processor: Any) -> None:
+    """Write a backbone as a published Qwen3-VL is laid out, weights in bfloat16."""
+    model = backbone.model.bfloat16()
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    image_processor.save_pretrained(folder)
+    backbone.model.float()
+
+
+def _losses(model: Qwen3VL, classifier: PatchClassifier, batch: PictureBatch) -> tuple[Tensor, Tensor]:
+    tokens: Tokens = batch.talk.tokens
+    positions = model.positions(tokens.ids_BL, tokens.segments_BL != PAD, tokens.grids_N3)
+    hidden_BLD, patches_NhwE = model.encode(tokens, positions, block_mask(tokens.segments_BL), model.vision_blocks - 1)
+    assert patches_NhwE is not None, "a vision block was asked for"
+    labels = batch.talk.labels_BL[:, 1:]
+    scores = model.logits(hidden_BLD[:, :-1][labels != IGNORE])
+    return F.cross_entropy(scores, labels[labels != IGNORE]), classifier.loss(patches_NhwE, batch)
+
+
+@torch.no_grad()
+def _held_out(model: Qwen3VL, classifier: PatchClassifier, batches: PictureBatches) -> tuple[float, float]:
+    model.eval()
+    losses = [_losses(model, classifier, batches[number]) for number in range(len(batches))]
+    model.train()
+    language, patches = (sum(float(values[k]) for values in losses) / len(losses) for k in (0, 1))
+    return language, patches
+
+
+def _save(config: PretrainConfig, trained: nn.Module, optimizer: torch.optim.Optimizer, step: int) -> None:
+    config.output.mkdir(parents=True, exist_ok=True)
+    partial = config.output / "state.pt.partial"
+    torch.save({"step": step, "trained": trained.state_dict(), "optimizer": optimizer.state_dict()}, partial)
+    partial.replace(config.output / "state.pt")
+
+
+def _restore(config: PretrainConfig, trained: nn.Module, optimizer: torch.optim.Optimizer) -> int:
+    """Steps done by an earlier, stopped run of the same configuration; 0 for a new one, whose folder is made."""
+    record = config.output / "config.json"
+    if not record.is_file():
+        config.output.mkdir(parents=True)
+        record.write_text(json.dumps(plain(config), indent=2) + "\n", encoding="utf-8")
+        (config.output / "versions.json").write_text(json.dumps(versions(), indent=2) + "\n", encoding="utf-8")
+        return 0
+    if json.loads(record.read_text(encoding="utf-8")) != plain(config):
+        raise ValueError(f"{record}: the run was started with another configuration; use the same, or another output")
+    state = config.output / "state.pt"
+    if not state.is_file():
+        return 0
+    values = torch.load(state, weights_only=True)
+    trained.load_state_dict(values["trained"])
+    optimizer.load_state_dict(values["optimizer"])
+    return int(values["step"])
+
+
+class _Reporter:
+    """A line every few seconds on the terminal and in metrics.jsonl; held-out losses with every checkpoint."""
+
+    def __init__(self, config: PretrainConfig, begin: int, held_out: Callable[[], tuple[float, float]]) -> None:
+        self.config, self.begin, self.held_out = config, begin, held_out
+        self.console = Console(stderr=True)
+        self.started = self.last = time.perf_counter()
+        self.values: list[tuple[float, float]] = []
+
+    def step(self, step: int, language: float, patches: float, rate: float, *, last: bool) -> None:
+        if not math.isfinite(language + patches):
+            raise RuntimeError(f"pre-training diverged in step {step}; lower peak_lr")
+        self.values.append((language, patches))
+        now = time.perf_counter()
+        held_out = last or step % self.config.save_every == 0
+        if not held_out and now - self.last < REPORT_SECONDS:
+            return
+        means = [sum(column) / len(column) for column in zip(*self.values, strict=True)]
+        speed = len(self.values) * self.config.batch_size / max(now - self.last, 1e-9)
+        left = (now - self.started) / (step - self.begin) * (self.config.steps - step)
+        row = {"step": step, "loss/language": means[0], "loss/patches": means[1], "learning_rate": rate}
+        row |= {"conversations_per_second": speed}
+        text = f"step {step}/{self.config.steps}  language {means[0]:.4f}  patches {means[1]:.4f}  {speed:.0f}/s"
+        if held_out:
+            row["held_out/language"], row["held_out/patches"] = self.held_out()
+            text += f"  held out {row['held_out/language']:.4f} {row['held_out/patches']:.4f}"
+        with (self.config.output / "metrics.jsonl").open("a", encoding="utf-8") as file:
+            file.write(json.dumps(row) + "\n")
+        self.console.print(f"{text}  left {int(left) // 60}:{int(left) % 60:02d}", highlight=False)
+        self.values, self.last = [], time.perf_counter()
