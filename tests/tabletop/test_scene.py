@@ -6,7 +6,7 @@ import mujoco
 import numpy as np
 import pytest
 
-from thinkvla.tabletop.scene import CameraSpec, LightSpec, RobotStart, SceneSpec, ThingSpec, build_model
+from thinkvla.tabletop.scene import CameraSpec, LightSpec, RobotStart, SceneSpec, SensorSpec, ThingSpec, build_model
 from thinkvla.tabletop.seeds import seeds
 from thinkvla.tabletop.shapes import COLLISION_ONLY_GROUP, COLOURS, SHAPES
 from thinkvla.tabletop.suites import suite
@@ -81,7 +81,7 @@ def views(scene: SceneSpec) -> np.ndarray:
     with World(replace(task, sample=lambda *_: scene)) as world:
         world.reset(0)
         np.testing.assert_allclose(world.state().gripper.position, scene.robot.position, atol=0.002)
-        return np.stack([world.render(camera, (96, 96)) for camera in ("front", "wrist")]).astype(int)
+        return np.stack(list(world.observe().images.values())).astype(int)
 
 
 def test_every_field_of_a_scene_reaches_the_simulator() -> None:
@@ -93,6 +93,11 @@ def test_every_field_of_a_scene_reaches_the_simulator() -> None:
         replace(plain, lights=(LightSpec((0.5, 0.5, -1), (0.3, 0.3, 0.3)),)),
         replace(plain, ambient=0.1),
         replace(plain, table=(0.2, 0.4, 0.3)),
+        replace(plain, checker=(0.2, 0.3, 0.3)),
+        replace(plain, sensor=SensorSpec(noise=0.1)),
+        replace(plain, sensor=SensorSpec(blur=0.02)),
+        replace(plain, sensor=SensorSpec(exposure=0.5)),
+        replace(plain, sensor=SensorSpec(dead=0.01)),
         replace(plain, background=((0.2, 0.1, 0.1), (0.1, 0.1, 0.2))),
         replace(plain, robot=RobotStart((0.45, 0.1, 0.2), yaw=0.3)),
         replace(plain, things=(replace(plain.things[0], alpha=0.4), *plain.things[1:])),

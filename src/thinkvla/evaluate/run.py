@@ -19,7 +19,7 @@ from thinkvla.evaluate.results import Episode, EvaluationResult
 from thinkvla.evaluate.server import PolicyServer
 from thinkvla.evaluate.videos import choose, replay
 from thinkvla.progress import progress
-from thinkvla.tabletop.seeds import seeds
+from thinkvla.tabletop.seeds import EVALUATION, seeds
 from thinkvla.tabletop.suites import choose_tasks
 from thinkvla.tabletop.tasks import Task
 from thinkvla.tabletop.world import World
@@ -41,7 +41,7 @@ class EvaluateOptions:
         suite: name of the suite.
         tasks: names of tasks of the suite; none means all.
         episodes: episodes of each task; episode k of every task has seed first_seed + k.
-        first_seed: default: the first published test seed.
+        first_seed: default: the first test seed kept for policies.
         workers: simulator processes.
         execute: actions executed of each chunk before the policy looks again; default: the whole chunk.
         videos: most rollouts to film, successes and failures in turn.
@@ -52,7 +52,7 @@ class EvaluateOptions:
     suite: str = "object"
     tasks: tuple[str, ...] = ()
     episodes: int = 20
-    first_seed: int = seeds("test").start
+    first_seed: int = EVALUATION.start
     workers: int = 2
     execute: int | None = None
     videos: int = 6

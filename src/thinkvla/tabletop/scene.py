@@ -21,6 +21,8 @@ TIMESTEP = 0.004
 """Seconds of one physics step."""
 LARGEST_IMAGE = 640
 """Pixels: the largest side of a rendered image."""
+SQUARE = 0.08
+"""Metres: side of a square of a checkered table."""
 SUPERSAMPLING = 2
 """Rendered pixels per image pixel along each side: edges as smooth as multisampling's, in half its time on a CPU."""
 
@@ -96,6 +98,25 @@ class RobotStart:
 
 
 @dataclass(frozen=True)
+class SensorSpec:
+    """What the cameras' sensors do to a picture, drawn anew for every frame; the default does nothing.
+
+    Attributes:
+        noise: standard deviation of Gaussian noise on every pixel and colour, as a share of full scale.
+        blur: standard deviation of a Gaussian blur, as a share of the picture's height.
+        exposure: standard deviation of the exposure's error, in stops (1 stop is twice as bright).
+        dead: share of pixels that are black or white.
+        seed: with a frame's number and the camera it makes the frame's draws.
+    """
+
+    noise: float = 0.0
+    blur: float = 0.0
+    exposure: float = 0.0
+    dead: float = 0.0
+    seed: int = 0
+
+
+@dataclass(frozen=True)
 class SceneSpec:
     """Everything that makes a scene.
 
@@ -110,7 +131,9 @@ class SceneSpec:
         lights: directional lights.
         ambient: strength of the light from everywhere, in [0, 1].
         table: RGB of the table top.
+        checker: RGB of every second square of a checkered table top; None for one colour.
         background: RGB at the bottom and at the top of what lies behind the table.
+        sensor: faults of both cameras' pictures.
     """
 
     things: tuple[ThingSpec, ...]
@@ -126,7 +149,9 @@ class SceneSpec:
     )
     ambient: float = 0.38
     table: RGB = (0.74, 0.69, 0.62)
+    checker: RGB | None = None
     background: tuple[RGB, RGB] = ((0.86, 0.90, 0.94), (0.52, 0.62, 0.72))
+    sensor: SensorSpec = SensorSpec()
 
 
 def build_model(scene: SceneSpec) -> Any:
@@ -179,7 +204,7 @@ def _add_surroundings(spec: Any, scene: SceneSpec) -> None:
             specular=(0.15, 0.15, 0.15),
             castshadow=False,
         )
-    spec.worldbody.add_geom(
+    table = spec.worldbody.add_geom(
         name=TABLE,
         type=mujoco.mjtGeom.mjGEOM_BOX,
         size=(0.50, 0.60, 0.02),
@@ -191,6 +216,24 @@ def _add_surroundings(spec: Any, scene: SceneSpec) -> None:
         friction=(1.0, 0.005, 0.0005),
         solref=STIFF,
     )
+    if scene.checker is not None:
+        _checker(spec, table, scene.table, scene.checker)
+
+
+def _checker(spec: Any, geom: Any, one: RGB, other: RGB) -> None:
+    """Paint a geom with squares of two colours."""
+    texture = spec.add_texture(
+        name="checker",
+        type=mujoco.mjtTexture.mjTEXTURE_2D,
+        builtin=mujoco.mjtBuiltin.mjBUILTIN_CHECKER,
+        rgb1=one,
+        rgb2=other,
+        width=64,
+        height=64,
+    )
+    material = spec.add_material(name="checker", texuniform=True, texrepeat=(1 / SQUARE, 1 / SQUARE))
+    material.textures[mujoco.mjtTextureRole.mjTEXROLE_RGB] = texture.name
+    geom.material, geom.rgba = material.name, (1, 1, 1, 1)
 
 
 def _add_camera(body: Any, name: str, camera: CameraSpec) -> None:

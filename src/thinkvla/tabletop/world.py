@@ -16,6 +16,7 @@ from thinkvla.contract import Image, Observation, check_actions
 from thinkvla.tabletop.control import HandController, palm_down
 from thinkvla.tabletop.embodiment import TABLETOP
 from thinkvla.tabletop.engine import mujoco
+from thinkvla.tabletop.imaging import expose
 from thinkvla.tabletop.rendering import Renderer
 from thinkvla.tabletop.scene import TIMESTEP, SceneSpec, build_model
 from thinkvla.tabletop.sensing import cast_names, cast_point_map, read_camera, read_contacts, read_state
@@ -78,12 +79,16 @@ class World:
         mujoco.mj_forward(now.model, data)  # so that poses and contacts belong to the new positions
 
     def observe(self) -> Observation:
-        """Both camera images and the instruction."""
-        images = {camera: self.render(camera, self.image_size) for camera in TABLETOP.cameras}
-        return Observation(images, self.scene.instruction)
+        """Both camera images, as the scene's sensor gives them, and the instruction."""
+        scene, frame = self.scene, round(self._now.data.time * TABLETOP.control_hz)
+        images = {
+            camera: expose(self.render(camera, self.image_size), scene.sensor, frame, number)
+            for number, camera in enumerate(TABLETOP.cameras)
+        }
+        return Observation(images, scene.instruction)
 
     def render(self, camera: str, size: tuple[int, int]) -> Image:
-        """A camera's uint8 (H, W, 3) image of ``size`` (height, width), up to 640 pixels a side."""
+        """A camera's clean uint8 (H, W, 3) image of ``size`` (height, width), up to 640 pixels a side."""
         now = self._now
         if self._renderer is None:
             self._renderer = Renderer()
