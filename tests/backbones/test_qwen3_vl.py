@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from tiny_models import SMALL, build, observation, robot_batch
@@ -12,7 +13,10 @@ from transformers import Qwen3VLForConditionalGeneration
 
 from thinkvla.backbones.build import Attention, BackboneConfig, build_backbone
 from thinkvla.backbones.tiny import tiny_config, tiny_image_processor, tiny_tokenizer
+from thinkvla.method.batch import pad_prompts
 from thinkvla.method.prompts import new_tokens
+from thinkvla.preprocessor import prepare_images
+from thinkvla.preprocessor import prepare_images
 
 
 @pytest.fixture(scope="module")
@@ -91,10 +95,8 @@ def test_generation_continues_greedily() -> None:
     policy, preprocessor = build()
     model: Any = policy.backbone
     seen = observation("lift it")
-    pixels, grids, sizes = preprocessor._pixels([seen.images["front"]])
+    pixels, grids, sizes = prepare_images(preprocessor.image_processor, [seen.images["front"]])
     prompt = preprocessor.prompts.ask("Which is closer?", sizes, spatial=True)
-    from thinkvla.method.batch import pad_prompts
-
     tokens = pad_prompts([prompt], pixels, grids)
     answer = model.generate(tokens, limit=4, end_id=preprocessor.tokenizer.convert_tokens_to_ids("<|im_end|>"))[0]
     ids = list(prompt.ids)
@@ -103,6 +105,31 @@ def test_generation_continues_greedily() -> None:
         hidden, _ = policy._encode(step)
         assert int(policy.backbone.logits(hidden[0, -1]).argmax()) == token
         ids.append(token)
+
+
+@pytest.mark.parametrize("attention", ["eager", "sdpa"])
+def test_generation_in_a_batch_equals_generation_alone(attention: Attention) -> None:
+    """Prompts of different lengths, one without a picture, whose answers end at different times."""
+    policy, preprocessor = build(attention=attention)
+    model: Any = policy.backbone
+    rng = np.random.default_rng(5)
+    images = [rng.integers(0, 256, (96, 96, 3), dtype=np.uint8) for _ in range(5)]
+    texts = ["Which is closer?", "How?", "What colour is the small cube to the left of the ball?", "Say it.", "Where?"]
+    pixels, grids, sizes = prepare_images(preprocessor.image_processor, images)
+    prompts = [preprocessor.prompts.ask(t, [n], spatial=len(t) % 2 > 0) for t, n in zip(texts, sizes, strict=True)]
+    prompts.insert(2, preprocessor.prompts.ask("Without a picture", [], spatial=True))
+    owned = [[0], [1], [], [2], [3], [4]]
+    batch = pad_prompts(prompts, pixels, grids)
+    free = model.generate(batch, limit=12, end_id=-1)
+    assert [len(answer) for answer in free] == [12] * 6
+    end = free[1][4]  # a token that the second answer comes to, so that answers end at different times
+    together = model.generate(batch, limit=12, end_id=end)
+    assert together == [answer[: answer.index(end)] if end in answer else answer for answer in free]
+    assert len(set(map(len, together))) > 1
+    for prompt, own, answer in zip(prompts, owned, together, strict=True):
+        pixels, grids, _ = prepare_images(preprocessor.image_processor, [images[i] for i in own])
+        alone = pad_prompts([prompt], pixels, grids)
+        assert model.generate(alone, limit=12, end_id=end) == [answer]
 
 
 def test_eager_equals_sdpa() -> None:

@@ -56,7 +56,9 @@ def build_backbone(config: BackboneConfig, new_tokens: Sequence[str]) -> Backbon
             raise ValueError(f"backbone '{config.name}' is a {family}; expected {FAMILY} or the name 'tiny'")
         tokenizer = AutoTokenizer.from_pretrained(config.name)
         processor = Qwen2VLImageProcessorPil.from_pretrained(config.name)
-        model = Qwen3VLForConditionalGeneration.from_pretrained(config.name, attn_implementation=config.attention)
+        model = Qwen3VLForConditionalGeneration.from_pretrained(
+            config.name, attn_implementation=config.attention, dtype=torch.float32
+        )
     add_tokens(model, tokenizer, new_tokens)
     return BackboneParts(Qwen3VL(model), tokenizer, processor)
 

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import Tensor, nn
-from transformers import Qwen3VLForConditionalGeneration
+from transformers import DynamicCache, Qwen3VLForConditionalGeneration
 
 from thinkvla.backbones.vision import batch_images
 from thinkvla.method.batch import Tokens
 from thinkvla.method.geometry import raster_order
+from thinkvla.method.prompts import PAD
 
 
 class Qwen3VL(nn.Module):
@@ -69,23 +68,56 @@ class Qwen3VL(nn.Module):
         scores: Tensor = self.model.lm_head(hidden)
         return scores
 
-    @torch.no_grad()
+    @torch.inference_mode()
     def generate(self, tokens: Tokens, limit: int, end_id: int) -> list[list[int]]:
-        """Greedy answers to one prompt each (no padding): new token ids up to ``end_id`` or ``limit`` tokens."""
-        inputs: dict[str, Any] = {
-            "input_ids": tokens.ids_BL,
-            "attention_mask": torch.ones_like(tokens.ids_BL),
-        }
-        if tokens.pixels is not None:
-            inputs |= {
-                "pixel_values": tokens.pixels,
-                "image_grid_thw": tokens.grids_N3,
-                "mm_token_type_ids": (tokens.ids_BL == self.model.config.image_token_id).int(),
-            }
-        output = self.model.generate(
-            **inputs, max_new_tokens=limit, do_sample=False, eos_token_id=end_id, pad_token_id=end_id
-        )
-        answers: list[list[int]] = output[:, tokens.ids_BL.shape[1] :].tolist()
+        """Greedy answers to B prompts of any lengths, each as if it were alone.
+
+        Prompts keep their padding on the right, as in training. New tokens stand behind it with the positions that
+        follow the prompt, and the padding between is masked. A prompt whose answer has ended leaves the batch.
+
+        Args:
+            tokens: B prompts.
+            limit: most tokens of an answer.
+            end_id: the token that ends an answer; it is not part of it.
+
+        Returns:
+            B lists of token ids.
+        """
+        real_BL = tokens.segments_BL != PAD
+        positions_3BL = self.positions(tokens.ids_BL, real_BL, tokens.grids_N3)
+        cache = DynamicCache(config=self.model.config.text_config)
+        hidden_BLD = self.model.model(
+            input_ids=tokens.ids_BL,
+            attention_mask=real_BL.long(),
+            position_ids=positions_3BL,
+            pixel_values=tokens.pixels,
+            image_grid_thw=tokens.grids_N3,
+            past_key_values=cache,
+            use_cache=True,
+        ).last_hidden_state
+        rows = torch.arange(len(real_BL), device=real_BL.device)
+        last_BD = hidden_BLD[rows, real_BL.sum(dim=1) - 1]
+        next_B = positions_3BL.amax(dim=(0, 2)) + 1
+        answers: list[list[int]] = [[] for _ in rows]
+        for _ in range(limit):
+            chosen_B = self.logits(last_BD).argmax(dim=-1)
+            going_B = chosen_B != end_id
+            if not going_B.all():
+                rows, chosen_B, next_B, real_BL = (t[going_B] for t in (rows, chosen_B, next_B, real_BL))
+                cache.batch_select_indices(going_B.nonzero()[:, 0])
+            if not len(rows):
+                break
+            for row, token in zip(rows.tolist(), chosen_B.tolist(), strict=True):
+                answers[row].append(token)
+            real_BL = torch.cat([real_BL, real_BL.new_ones(len(rows), 1)], dim=1)
+            last_BD = self.model.model(
+                input_ids=chosen_B[:, None],
+                attention_mask=real_BL.long(),
+                position_ids=next_B[None, :, None].expand(3, -1, -1),
+                past_key_values=cache,
+                use_cache=True,
+            ).last_hidden_state[:, 0]
+            next_B = next_B + 1
         return answers
 
     def _attention_mask(self, mask_B1LL: Tensor) -> Tensor | None:

@@ -35,3 +35,8 @@ def teacher_latents(hidden_BLD: Tensor, segments_BL: Tensor, is_anchor_BL: Tenso
 def reasoning_distance(teacher_BRD: Tensor, adapted_BRD: Tensor) -> Tensor:
     """1 − cos(H_teacher, Rea(H_student)) per sample, mean over the R anchor tokens: (B,)."""
     return cosine_distance(teacher_BRD, adapted_BRD).mean(dim=1)
+
+
+def anchor_similarity(teacher_BRD: Tensor, anchor_BRD: Tensor) -> Tensor:
+    """How alike the anchor is under both prompts: cos(H_teacher, H_student), token mean; (B,), no gradient."""
+    return 1 - reasoning_distance(teacher_BRD, anchor_BRD.detach())

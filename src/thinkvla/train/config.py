@@ -12,7 +12,7 @@ from thinkvla.method.config import MethodConfig
 from thinkvla.method.prompts import ACTION_PROMPT, REASONING_PROMPT
 from thinkvla.preprocessor import Normalization
 
-Precision = Literal["auto", "float32", "bf16"]
+Precision = Literal["auto", "float32", "bf16", "bf16_matmul"]
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,8 @@ class TrainConfig:
         batch_size: demonstrations per process and micro-batch.
         question_batch_size: questions per process and micro-batch.
         accumulation: micro-batches per optimizer step.
-        precision: ``auto`` is bf16 on a GPU that has it, else float32; parameters stay float32.
+        precision: ``auto`` is bf16 on a GPU that has it, else float32; parameters stay float32. ``bf16_matmul`` rounds
+            only the factors of matrix products (TF32 on a GPU): fast on CPUs with bf16 units.
         seed: of initialization, data order and branch dropout.
         save_every: steps between checkpoints.
         keep: checkpoints kept, newest first.

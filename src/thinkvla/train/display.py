@@ -10,11 +10,12 @@ from typing import Self
 from rich.console import Console
 from torch.utils.tensorboard import SummaryWriter
 
+from thinkvla.method.objective import weights
 from thinkvla.train.config import TrainConfig
 from thinkvla.train.run_folder import RunFolder
 
 _SECONDS = 5.0  # between lines
-_SHORT = {"action": "act", "geometry": "geo", "reasoning": "reason", "language": "lang"}
+_SHORT = {"action": "act", "geometry": "geo", "reasoning": "reason", "language": "lang", "anchor_similarity": "similar"}
 
 
 class Display:
@@ -38,6 +39,7 @@ class Display:
         self.steps = self.samples = 0
         self.waited = 0.0
         self.board: SummaryWriter | None = None
+        self.terms = weights(config.method)
 
     def __enter__(self) -> Self:
         if self.main:
@@ -73,7 +75,7 @@ class Display:
             "step": step,
             "time": round(now - self.started, 2),
             "loss": means.pop("loss"),
-            **{f"loss/{name}": value for name, value in means.items()},
+            **{f"loss/{name}" if name in self.terms else name: value for name, value in means.items()},
             "learning_rate": rate,
             "gradient_norm": norm,
             "samples_per_second": self.samples / seconds,

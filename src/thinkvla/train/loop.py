@@ -16,8 +16,9 @@ from torch.utils.data import DataLoader
 from thinkvla.checkpoint import save_checkpoint
 from thinkvla.data.lerobot_reader import EpisodeDataset
 from thinkvla.method.config import MethodConfig
-from thinkvla.method.objective import counts, question_sums, robot_sums, weights
+from thinkvla.method.objective import REASONING, counts, question_sums, robot_sums, weights
 from thinkvla.method.policy import ThinkVLA
+from thinkvla.method.reasoning import anchor_similarity
 from thinkvla.train.config import TrainConfig
 from thinkvla.train.display import Display
 from thinkvla.train.mixture import MicroBatch
@@ -25,6 +26,7 @@ from thinkvla.train.optimizer import build_optimizer, set_learning_rate
 from thinkvla.train.run_folder import RunFolder
 from thinkvla.train.setup import build_policy, co_training_data
 
+SIMILARITY = "anchor_similarity"
 _LARGEST_SEED = 2**31
 
 
@@ -41,6 +43,7 @@ def train(config: TrainConfig, *, resume: bool = False) -> Path:
     """
     folder = RunFolder(config, resume=resume)
     accelerator = Accelerator(mixed_precision=_precision(config))
+    torch.set_float32_matmul_precision("medium" if config.precision == "bf16_matmul" else "highest")
     episodes = EpisodeDataset(config.data.episodes)
     policy, preprocessor = build_policy(config, episodes)
     process = (accelerator.process_index, accelerator.num_processes)
@@ -84,6 +87,9 @@ def co_training_step(
 ) -> dict[str, float]:
     """Accumulate the gradient of the step's objective; returns the value of each term, and their sum as ``loss``.
 
+    With distillation there is also ``anchor_similarity``, the cosine between the anchor's hidden states under the
+    action prompt and under the reasoning prompt (the paper's prompt-induced reasoning gap is one minus it).
+
     Each term is divided by its count over all micro-batches and processes, so the gradient is that of one large
     batch, however it was cut.
     """
@@ -95,7 +101,7 @@ def co_training_step(
         local += torch.tensor([float(found.get(term, 0)) for term in weight], device=device)
     total: Any = accelerator.reduce(local, reduction="sum")
     count = dict(zip(weight, total.tolist(), strict=True))
-    values = dict.fromkeys(weight, 0.0)
+    values = dict.fromkeys((*weight, SIMILARITY), 0.0)
     for number, micro in enumerate(micro_batches):
         robot = micro.robot.to(device)
         questions = micro.questions.to(device) if micro.questions is not None else None
@@ -103,6 +109,9 @@ def co_training_step(
         with nullcontext() if last else accelerator.no_sync(model), accelerator.autocast():
             output, scores = model(robot, questions)
             sums = robot_sums(output, robot)
+            if output.anchor_BRD is not None and output.teacher_BRD is not None:
+                similarity = anchor_similarity(output.teacher_BRD, output.anchor_BRD)
+                values[SIMILARITY] += similarity.sum().item() / count[REASONING]
             if questions is not None:
                 sums |= question_sums(scores, questions)
             for term, value in sums.items():
@@ -112,9 +121,11 @@ def co_training_step(
             loss = sum(weight[term] * value / count[term] for term, value in sums.items()) * processes
             accelerator.backward(loss)
     measured = {term: values[term] for term in weight if term in sums}
+    if REASONING in measured:
+        measured[SIMILARITY] = values[SIMILARITY]
     reduced: Any = accelerator.reduce(torch.tensor(list(measured.values()), device=device), reduction="sum")
     result = dict(zip(measured, reduced.tolist(), strict=True))
-    return {"loss": sum(weight[term] * value for term, value in result.items())} | result
+    return {"loss": sum(weight[term] * value for term, value in result.items() if term in weight)} | result
 
 
 def _check_finite(value: torch.Tensor, step: int, term: str) -> None:
@@ -128,7 +139,7 @@ def _check_finite(value: torch.Tensor, step: int, term: str) -> None:
 def _precision(config: TrainConfig) -> str:
     if config.precision == "auto":
         return "bf16" if torch.cuda.is_available() and torch.cuda.is_bf16_supported() else "no"
-    return {"float32": "no", "bf16": "bf16"}[config.precision]
+    return "bf16" if config.precision == "bf16" else "no"
 
 
 def _loader(data: Any, begin: int, workers: int) -> Iterator[MicroBatch]:
