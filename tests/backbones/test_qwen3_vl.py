@@ -16,7 +16,6 @@ from thinkvla.backbones.tiny import tiny_config, tiny_image_processor, tiny_toke
 from thinkvla.method.batch import pad_prompts
 from thinkvla.method.prompts import new_tokens
 from thinkvla.preprocessor import prepare_images
-from thinkvla.preprocessor import prepare_images
 
 
 @pytest.fixture(scope="module")
