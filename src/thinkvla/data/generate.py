@@ -25,16 +25,13 @@ from thinkvla.files import new_folder
 from thinkvla.progress import progress
 from thinkvla.tabletop.demonstrate import Episode, NoiseSpec, record_episode
 from thinkvla.tabletop.embodiment import TABLETOP
-from thinkvla.tabletop.expert import Expert
-from thinkvla.tabletop.questions import general_rows, spatial_rows
+from thinkvla.tabletop.photograph import photograph
 from thinkvla.tabletop.seeds import seeds
 from thinkvla.tabletop.suites import choose_tasks
 from thinkvla.tabletop.tasks import Task
 from thinkvla.tabletop.world import World
 from thinkvla.versions import versions
 
-FRONT_SHARE = 0.8
-"""Share of the question pictures from the front camera, which sees more than the wrist's."""
 MANY_FAILURES = 20
 """Failed demonstrations that may exceed the successful ones before giving up."""
 
@@ -195,27 +192,14 @@ def _demonstrate(scene: _Scene) -> Episode:
 
 
 def _photograph(scene: _Scene) -> _Picture:
-    """A picture from anywhere in an episode: half of them at its start, half after some of the expert's steps."""
-    task = scene.task
     rng = np.random.default_rng([scene.seed, 2])
-    camera = TABLETOP.cameras[0] if rng.random() < FRONT_SHARE else TABLETOP.cameras[1]
-    steps = int(rng.integers(1, 40)) if rng.random() < 0.5 else 0
-    with World(task) as world:
-        world.reset(scene.seed)
-        expert = Expert(world.scene)
-        for _ in range(steps):
-            world.step(expert.act(world.state()))
-        state = world.state()
-        rows = {
-            kind: [dataclasses.asdict(row) for row in make(state, camera, rng)]
-            for kind, make in (("spatial", spatial_rows), ("general", general_rows))
-        }
-        kept = {}
-        for kind, candidates in rows.items():
-            chosen = rng.permutation(len(candidates))[: scene.options.questions_per_picture]
-            kept[kind] = [candidates[index] for index in chosen]
-        image = world.render(camera, TABLETOP.image_size)
-    return _Picture(scene.seed, camera, image, kept["spatial"], kept["general"])
+    picture = photograph(scene.task, scene.seed, rng)
+    kept = []
+    for rows in (picture.spatial, picture.general):
+        candidates = [dataclasses.asdict(row) for row in rows]
+        chosen = rng.permutation(len(candidates))[: scene.options.questions_per_picture]
+        kept.append([candidates[index] for index in chosen])
+    return _Picture(scene.seed, picture.camera, picture.image, *kept)
 
 
 def _in_order(work: Callable[[Job], Result], jobs: Iterable[Job], workers: int) -> Iterator[Result]:
