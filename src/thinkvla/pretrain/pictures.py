@@ -43,6 +43,8 @@ INSTRUCTIONS = 3
 """Instructions of one moment that name its things."""
 FRONT_SHARE = 0.7
 """Share of the front camera's pictures among talks about one picture."""
+TURNS_ABOUT_BOTH, TURNS_ABOUT_ONE = 2, 4
+"""Most turns of a talk about all pictures and about one: attention to long talks costs more than it teaches."""
 MOMENTS = 2
 """Moments of one scene: an early and a late one."""
 
@@ -203,9 +205,10 @@ def _places(state: SceneState, point: Vector, only: str | None = None) -> str:
 
 
 def conversation(talk: dict[str, Any], rng: np.random.Generator) -> tuple[int | None, Turns]:
-    """A talk about one moment: the view it is about (None for all views), and its turns in random order."""
+    """A talk about one moment: the view it is about (None for all views), and some of its turns."""
     view = None if rng.random() < 0.5 else int(rng.random() > FRONT_SHARE)
     turns = talk["both"] if view is None else talk["single"][view]
     if not turns:
         view, turns = None, talk["both"]
-    return view, [turns[int(number)] for number in rng.permutation(len(turns))]
+    chosen = rng.permutation(len(turns))[: TURNS_ABOUT_BOTH if view is None else TURNS_ABOUT_ONE]
+    return view, [turns[int(number)] for number in chosen]
