@@ -27,7 +27,8 @@ MAY_KNOW = {
     "teachers": {"contract", "files", "progress"},
     "data": {"contract", "files", "progress", "tabletop", "versions"},
     "train": {"backbones", "checkpoint", "contract", "data", "files", "method", "preprocessor", "teachers", "versions"},
-    "evaluate": {"checkpoint", "contract", "data", "deploy", "progress", "tabletop", "versions"},
+    "answering": {"backbones", "checkpoint", "contract", "deploy", "method", "preprocessor"},
+    "evaluate": {"answering", "checkpoint", "contract", "data", "deploy", "files", "progress", "tabletop", "versions"},
     "doctor": {"tabletop", "versions"},
 }
 EVERYBODY = {"recipes", "cli", "demo"}  # know everyone, and nobody knows them

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import fields
 from pathlib import Path
 
 import tyro
@@ -22,6 +23,7 @@ USAGE = """usage: thinkvla COMMAND ...
   data refresh PATH    compute the statistics of a data set again
   train RECIPE         co-train a policy; recipes are listed by 'thinkvla train'
   eval CHECKPOINT      success rate in closed loop, with intervals and videos
+  eval MODEL --qa      how well a policy or a plain Qwen3-VL answers held-out 2D and 3D questions
   report               one self-contained HTML page from results
   doctor               what is installed, and whether rendering works
 
@@ -132,10 +134,35 @@ def _train(arguments: list[str]) -> int:
 def _evaluate(arguments: list[str]) -> int:
     from thinkvla.evaluate.run import EvaluateOptions, evaluate
 
+    if "--qa" in arguments:
+        return _evaluate_answers([argument for argument in arguments if argument != "--qa"])
     options = tyro.cli(EvaluateOptions, args=arguments, prog="thinkvla eval")
     result = evaluate(options)
     total = result.total
     print(f"{total.successes} of {total.episodes} episodes succeeded; results in {options.output}")
+    return 0
+
+
+def _evaluate_answers(arguments: list[str]) -> int:
+    from thinkvla.evaluate.qa import QAOptions, evaluate_qa
+    from thinkvla.evaluate.qa_table import qa_table
+    from thinkvla.evaluate.run import EXPERT, EvaluateOptions
+
+    known = {field.name for field in fields(QAOptions)}
+    closed_loop = {field.name for field in fields(EvaluateOptions)} - known
+    for argument in arguments:
+        name = argument.removeprefix("--").split("=")[0].replace("-", "_")
+        if argument.startswith("--") and name in closed_loop:
+            raise ValueError(
+                f"{argument} is for evaluation in closed loop and does not go with --qa, which has "
+                f"{', '.join('--' + option for option in sorted(known - {'checkpoint'}))}"
+            )
+    options = tyro.cli(QAOptions, args=arguments, prog="thinkvla eval --qa")
+    if str(options.checkpoint) == EXPERT:
+        raise ValueError("the scripted expert answers no questions; give a checkpoint or a plain Qwen3-VL with --qa")
+    result = evaluate_qa(options)
+    Console(width=max(Console().width, 140)).print(qa_table(result))
+    print(f"every answer is in {options.output}")
     return 0
 
 

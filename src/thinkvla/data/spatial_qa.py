@@ -90,6 +90,11 @@ class QADataset:
     def __len__(self) -> int:
         return len(self._entries)
 
+    @property
+    def categories(self) -> list[str]:
+        """The category of every row, in order."""
+        return [entry.category for entry in self._entries]
+
     def __getitem__(self, index: int) -> QARow:
         entry = self._entries[index]
         image = None if entry.image is None else read_image(entry.image)
