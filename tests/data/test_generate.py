@@ -13,6 +13,7 @@ import pytest
 from thinkvla.data import generate as generation
 from thinkvla.data.generate import GenerateOptions, generate
 from thinkvla.data.lerobot_reader import EpisodeDataset
+from thinkvla.data.parallel import in_order
 from thinkvla.data.spatial_qa import QADataset
 from thinkvla.data.validate import validate
 from thinkvla.tabletop import demonstrate
@@ -76,7 +77,7 @@ def test_failed_demonstrations_are_counted_and_left_out(tmp_path: Path, monkeypa
 
     monkeypatch.setattr(generation, "record_episode", every_other)
     record = generate(GenerateOptions(tmp_path / "x", episodes=1, questions=1, workers=1))
-    assert record["demonstrations"]["failed"] == [{"task": "red_cube_on_blue_plate", "seed": 0}]
+    assert record["demonstrations"]["failed"] == [{"suite": "object", "task": "red_cube_on_blue_plate", "seed": 0}]
     assert "put the red cube on the blue plate" not in EpisodeDataset(tmp_path / "x/episodes").instructions
 
     monkeypatch.setattr(generation, "MANY_FAILURES", 1)
@@ -90,7 +91,9 @@ def test_options_are_checked_first(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="episodes is 0, expected at least 1"):
         generate(GenerateOptions(tmp_path / "x", episodes=0))
     with pytest.raises(ValueError, match="did you mean 'object'"):
-        generate(GenerateOptions(tmp_path / "x", suite="objekt"))
+        generate(GenerateOptions(tmp_path / "x", suites=("object", "objekt")))
+    with pytest.raises(ValueError, match="'height_heldout' is for evaluation only; make demonstrations of"):
+        generate(GenerateOptions(tmp_path / "x", suites=("height_heldout",)))
     (tmp_path / "x").mkdir()
     with pytest.raises(ValueError, match="exists already"):
         generate(GenerateOptions(tmp_path / "x"))
@@ -104,15 +107,22 @@ def test_results_come_in_order_and_only_as_needed() -> None:
             taken.append(number)
             yield number
 
-    results = generation._in_order(np.negative, jobs(), workers=2)
+    results = in_order(np.negative, jobs(), workers=2)
     assert [int(next(results)) for _ in range(5)] == [0, -1, -2, -3, -4]
     results.close()  # type: ignore[attr-defined]
     assert len(taken) < 15
 
 
-def test_only_the_named_tasks(tmp_path: Path) -> None:
-    task = "green_ball_in_red_bowl"
-    made = generate(GenerateOptions(tmp_path / "set", tasks=(task,), episodes=2, questions=1, workers=1))
-    assert made["demonstrations"]["per_task"] == {task: 2}
-    with pytest.raises(ValueError, match=r"has no task \['grene_ball'\]"):
-        generate(GenerateOptions(tmp_path / "other", tasks=("grene_ball",)))
+def test_suites_take_turns_task_by_task(tmp_path: Path) -> None:
+    task = "red_cube_on_blue_plate"  # a name that two suites know
+    options = GenerateOptions(
+        tmp_path / "set", suites=("object", "height"), tasks=(task,), episodes=3, questions=3, workers=1
+    )
+    made = generate(options)
+    assert made["demonstrations"]["per_task"] == {"object": {task: 2}, "height": {task: 1}}
+    assert made["questions"]["suites"] == {"height": 1, "object": 2}
+    assert made["demonstrations"]["seeds"] == [0, 1]
+    with pytest.raises(ValueError, match=r"have no tasks \['grene_ball'\]"):
+        generate(dataclasses.replace(options, output=tmp_path / "other", tasks=(task, "grene_ball")))
+    with pytest.raises(ValueError, match=r"is of suites \['spatial'\]; leave those suites out"):
+        generate(dataclasses.replace(options, output=tmp_path / "other", suites=("object", "spatial")))

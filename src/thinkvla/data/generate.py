@@ -8,18 +8,18 @@ the number of workers.
 from __future__ import annotations
 
 import dataclasses
-import multiprocessing
-from collections import Counter, deque
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ProcessPoolExecutor
+from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import count, takewhile
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 
 from thinkvla.contract import Image
 from thinkvla.data.lerobot_writer import write_episodes, write_json
+from thinkvla.data.parallel import in_order
 from thinkvla.data.spatial_qa import write_questions
 from thinkvla.files import new_folder
 from thinkvla.progress import progress
@@ -27,16 +27,14 @@ from thinkvla.tabletop.demonstrate import Episode, NoiseSpec, record_episode
 from thinkvla.tabletop.embodiment import TABLETOP
 from thinkvla.tabletop.photograph import photograph
 from thinkvla.tabletop.seeds import seeds
-from thinkvla.tabletop.suites import choose_tasks
+from thinkvla.tabletop.suites import EVALUATION_ONLY, SUITES, choose_tasks, suite
 from thinkvla.tabletop.tasks import Task
 from thinkvla.tabletop.world import World
 from thinkvla.versions import versions
 
 MANY_FAILURES = 20
 """Failed demonstrations that may exceed the successful ones before giving up."""
-
-Job = TypeVar("Job")
-Result = TypeVar("Result")
+_TRAINING_SUITES = [name for name in SUITES if name not in EVALUATION_ONLY]
 
 
 @dataclass(frozen=True)
@@ -45,8 +43,8 @@ class GenerateOptions:
 
     Attributes:
         output: folder to make; ``episodes``, ``spatial_qa``, ``general_qa`` and ``generation.json`` go there.
-        suite: task suite.
-        tasks: names of tasks of the suite, which take turns; none means all.
+        suites: task suites, which take turns; so do the tasks of each.
+        tasks: names of tasks of these suites; none means all.
         episodes: demonstrations to write; failed attempts are left out and counted.
         questions: pictures to ask about.
         questions_per_picture: spatial and general questions kept of each picture, at most.
@@ -56,7 +54,7 @@ class GenerateOptions:
     """
 
     output: Path
-    suite: str = "object"
+    suites: tuple[str, ...] = ("object",)
     tasks: tuple[str, ...] = ()
     episodes: int = 1000
     questions: int = 2000
@@ -70,13 +68,13 @@ def generate(options: GenerateOptions) -> dict[str, Any]:
     """Make the training set and return what ``generation.json`` records: options, versions, seeds, counts.
 
     Raises:
-        ValueError: the output exists, the suite is unknown, a number is not positive, or the training seeds
-            run out before there are enough demonstrations or pictures.
+        ValueError: the output exists, a suite or task is unknown or for evaluation only, a number is not positive,
+            or the training seeds run out before there are enough demonstrations or pictures.
     """
     for name in ("episodes", "questions", "questions_per_picture", "workers"):
         if getattr(options, name) < 1:
             raise ValueError(f"{name} is {getattr(options, name)}, expected at least 1")
-    choose_tasks(options.suite, options.tasks)
+    _chosen(options)
     with new_folder(options.output) as folder:
         demonstrations = _write_demonstrations(options, folder / "episodes")
         questions = _write_questions(options, folder)
@@ -95,19 +93,48 @@ class _Scene:
     """One scene to work on, sent to a worker."""
 
     options: GenerateOptions
-    number: int
+    suite: str
+    task_name: str
     seed: int
 
     @property
     def task(self) -> Task:
-        """Task ``number`` of those chosen; looked up here because a task's sampler does not travel to a worker."""
-        return choose_tasks(self.options.suite, self.options.tasks)[self.number]
+        """The task; looked up here because a task's sampler does not travel to a worker."""
+        return choose_tasks(self.suite, [self.task_name])[0]
+
+
+def _chosen(options: GenerateOptions) -> dict[str, tuple[str, ...]]:
+    """Names of the tasks of each suite; raises ValueError for options that do not fit."""
+    known: dict[str, tuple[str, ...]] = {}
+    for name in options.suites:
+        if name in EVALUATION_ONLY:
+            raise ValueError(f"suite '{name}' is for evaluation only; make demonstrations of {_TRAINING_SUITES}")
+        known[name] = tuple(task.name for task in suite(name))
+    if not known:
+        raise ValueError(f"suites is empty; name one or more of {_TRAINING_SUITES}")
+    unknown = [task for task in options.tasks if not any(task in names for names in known.values())]
+    if unknown:
+        raise ValueError(f"suites {list(known)} have no tasks {unknown}; their tasks are {known}")
+    wanted = {name: tuple(task for task in names if task in (options.tasks or names)) for name, names in known.items()}
+    idle = [name for name, names in wanted.items() if not names]
+    if idle:
+        raise ValueError(f"none of the tasks {list(options.tasks)} is of suites {idle}; leave those suites out")
+    return wanted
+
+
+def _turns(options: GenerateOptions) -> Iterator[tuple[str, str, int]]:
+    """Suite, task and round without end: suites take turns, and in each suite its tasks; a round is all tasks once."""
+    chosen = _chosen(options)
+    for turn in count():
+        for name, tasks in chosen.items():
+            yield name, tasks[turn % len(tasks)], turn // len(tasks)
 
 
 @dataclass(frozen=True)
 class _Picture:
     """What a worker gives back for questions: an image and rows about it, possibly none."""
 
+    suite: str
     seed: int
     camera: str
     image: Image
@@ -116,22 +143,23 @@ class _Picture:
 
 
 def _write_demonstrations(options: GenerateOptions, path: Path) -> dict[str, Any]:
-    tasks = len(choose_tasks(options.suite, options.tasks))
     training = seeds("training")
     half = training[: len(training) // 2][options.seed :]
-    scenes = (_Scene(options, task, seed) for seed in half for task in range(tasks))
-    failed, per_task, frames, written, last = [], Counter[str](), 0, 0, -1
+    turns = takewhile(lambda turn: turn[2] < len(half), _turns(options))
+    scenes = (_Scene(options, name, task, half[number]) for name, task, number in turns)
+    failed, frames, written, last = [], 0, 0, options.seed
+    per_task: dict[str, Counter[str]] = {name: Counter() for name in options.suites}
     with write_episodes(path, TABLETOP) as writer, progress("episode") as display:
         bar = display.add_task("demonstrations", total=options.episodes)
-        for episode in _in_order(_demonstrate, scenes, options.workers):
-            last = episode.seed
+        for episode in in_order(_demonstrate, scenes, options.workers):
+            last = max(last, episode.seed)
             if episode.success:
                 writer.add_episode(episode.images, episode.actions, episode.instruction, episode.point_maps)
-                per_task[episode.task] += 1
+                per_task[episode.suite][episode.task] += 1
                 frames, written = frames + len(episode.actions), written + 1
                 display.advance(bar)
             else:
-                failed.append({"task": episode.task, "seed": episode.seed})
+                failed.append({"suite": episode.suite, "task": episode.task, "seed": episode.seed})
             if written == options.episodes:
                 break
             if len(failed) > MANY_FAILURES + written:
@@ -145,29 +173,30 @@ def _write_demonstrations(options: GenerateOptions, path: Path) -> dict[str, Any
         "episodes": written,
         "frames": frames,
         "failed": failed,
-        "per_task": dict(sorted(per_task.items())),
+        "per_task": {name: dict(sorted(counts.items())) for name, counts in per_task.items()},
         "seeds": [options.seed, last],
     }
 
 
 def _write_questions(options: GenerateOptions, folder: Path) -> dict[str, Any]:
-    tasks = len(choose_tasks(options.suite, options.tasks))
     training = seeds("training")
     half = training[len(training) // 2 :][options.seed :]
-    scenes = (_Scene(options, seed % tasks, seed) for seed in half)
-    cameras, spatial, general, pictures, last = Counter[str](), Counter[str](), Counter[str](), 0, -1
+    scenes = (_Scene(options, name, task, seed) for (name, task, _), seed in zip(_turns(options), half, strict=False))
+    suites, cameras, spatial, general = (Counter[str]() for _ in range(4))
+    pictures, last = 0, -1
     with (
         write_questions(folder / "spatial_qa") as spatial_writer,
         write_questions(folder / "general_qa") as general_writer,
         progress("picture") as display,
     ):
         bar = display.add_task("questions", total=options.questions)
-        for picture in _in_order(_photograph, scenes, options.workers):
+        for picture in in_order(_photograph, scenes, options.workers):
             last = picture.seed
             if not picture.spatial or not picture.general:
                 continue
             spatial_writer.add_spatial(picture.image, picture.spatial)
             general_writer.add_general(picture.image, picture.general)
+            suites[picture.suite] += 1
             cameras[picture.camera] += 1
             spatial.update(row["category"] for row in picture.spatial)
             general.update(row["category"] for row in picture.general)
@@ -179,6 +208,7 @@ def _write_questions(options: GenerateOptions, folder: Path) -> dict[str, Any]:
             raise ValueError(f"training seeds from {half.start} on gave only {pictures} pictures; ask for fewer")
     return {
         "pictures": pictures,
+        "suites": dict(sorted(suites.items())),
         "cameras": dict(sorted(cameras.items())),
         "spatial": dict(sorted(spatial.items())),
         "general": dict(sorted(general.items())),
@@ -199,23 +229,4 @@ def _photograph(scene: _Scene) -> _Picture:
         candidates = [dataclasses.asdict(row) for row in rows]
         chosen = rng.permutation(len(candidates))[: scene.options.questions_per_picture]
         kept.append([candidates[index] for index in chosen])
-    return _Picture(scene.seed, picture.camera, picture.image, *kept)
-
-
-def _in_order(work: Callable[[Job], Result], jobs: Iterable[Job], workers: int) -> Iterator[Result]:
-    """Results in the order of the jobs, a few jobs ahead; the jobs may be more than anyone asks results of."""
-    if workers == 1:
-        yield from map(work, jobs)
-        return
-    # Spawned, because a forked process cannot use its parent's OpenGL context.
-    pool = ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn"))
-    waiting: deque[Future[Result]] = deque()
-    try:
-        for job in jobs:
-            waiting.append(pool.submit(work, job))
-            if len(waiting) > 2 * workers:
-                yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
-    finally:
-        pool.shutdown(cancel_futures=True)
+    return _Picture(scene.suite, scene.seed, picture.camera, picture.image, *kept)

@@ -24,8 +24,10 @@ OPEN, CLOSE = -1.0, 1.0
 # Metres unless said otherwise.
 _GAIN = 0.4  # share of the remaining way covered per step
 _FASTEST = 0.7  # of the largest action
-_HOVER = 0.062  # fingers above the grip point while moving sideways: over everything on the table
-_CARRY = 0.070  # underside of a held object while moving sideways
+_HOVER = 0.062  # fingers above the grip point while moving sideways
+_CARRY = 0.070  # underside of a held object above the table while moving sideways
+_FINGERS_OVER = 0.034  # grip point above the highest thing while moving sideways
+_OBJECT_OVER = 0.022  # underside of a held object above the highest thing while moving sideways
 _RELEASE = 0.010  # underside of a held object above the container's floor when let go
 _DELIVERED = 0.020  # underside below which an object over the container's floor counts as delivered
 _RETREAT = 0.10  # grip point above the delivered object after letting go
@@ -90,6 +92,7 @@ class Expert:
         hand, target, container = state.gripper, state.object(self.target), state.object(self.container)
         grip = grasp(state, self.target)
         underside, floor = _underside(target), _floor(container)
+        highest = max(_topside(thing) for thing in state.objects if thing.name != self.target)
         turn = 0.0
         if self.delivered(state):
             fingers = OPEN
@@ -100,17 +103,19 @@ class Expert:
         elif grip.held:
             fingers = CLOSE
             way = container.position - target.position
-            move = _over_then_down(way, floor + _RELEASE - underside, _CARRY - underside)
-            move[2] = min(move[2], 0.03 + 0.6 * max(underside, 0.0))  # leave the table slowly
+            over = max(_CARRY, highest + _OBJECT_OVER)
+            move = _over_then_down(way, floor + _RELEASE - underside, over - underside)
+            lifted = max(underside - _support(state, target), 0.0)
+            move[2] = min(move[2], 0.03 + 0.6 * lifted)  # leave table or pedestal slowly
         elif grip.between:
             fingers = CLOSE
             move, turn = 0.4 * (grip.point - hand.position), grip.turn
         else:
             fingers, turn = OPEN, grip.turn
-            lift = grip.point + np.array([0.0, 0.0, _HOVER]) - hand.position
+            lift = max(grip.point[2] + _HOVER, highest + _FINGERS_OVER) - hand.position[2]
             ready = abs(grip.turn) < 0.15 and grip.spare > _CLEAR
-            down = grip.point[2] - hand.position[2] if ready else lift[2]
-            move = _over_then_down(grip.point - hand.position, down, lift[2])
+            down = grip.point[2] - hand.position[2] if ready else lift
+            move = _over_then_down(grip.point - hand.position, down, lift)
         upright = palm_down(hand_yaw(hand.rotation) + turn)
         rotation = rotation_vector(upright @ hand.rotation.T)
         action = np.concatenate([_GAIN * move / TRANSLATION, _GAIN * rotation / ROTATION])
@@ -165,16 +170,34 @@ def _blocked(state: SceneState, target: ObjectState, point: Vector, angle: float
     return False
 
 
-def _underside(target: ObjectState) -> float:
+def _underside(thing: ObjectState) -> float:
     """Height of the lowest point, metres, as the thing stands or lies now."""
-    lean, half = np.abs(target.rotation[2]), target.half_size
-    if target.shape == "ball":
-        below = half[2]
-    elif target.shape == "cylinder":
-        below = np.hypot(lean[0], lean[1]) * half[0] + lean[2] * half[2]
-    else:
-        below = lean @ half
-    return float(target.position[2] - below)
+    return float(thing.position[2]) - _rise(thing)
+
+
+def _topside(thing: ObjectState) -> float:
+    """Height of the highest point, metres, as the thing stands or lies now."""
+    return float(thing.position[2]) + _rise(thing)
+
+
+def _rise(thing: ObjectState) -> float:
+    """Height of the highest point above the centre, metres."""
+    lean, half = np.abs(thing.rotation[2]), thing.half_size
+    if thing.shape == "ball":
+        return float(half[2])
+    if thing.shape == "cylinder":
+        return float(np.hypot(lean[0], lean[1]) * half[0] + lean[2] * half[2])
+    return float(lean @ half)
+
+
+def _support(state: SceneState, target: ObjectState) -> float:
+    """Height of the pedestal under a thing, metres; 0 where there is none."""
+    under = (
+        _topside(thing)
+        for thing in state.objects
+        if thing.shape == "pedestal" and np.hypot(*(thing.position - target.position)[:2]) < thing.half_size[0]
+    )
+    return max(under, default=0.0)
 
 
 def _scale(thing: ObjectState) -> float:

@@ -14,7 +14,7 @@ import numpy as np
 from thinkvla.tabletop.arm import add_arm
 from thinkvla.tabletop.embodiment import TABLETOP
 from thinkvla.tabletop.engine import mujoco
-from thinkvla.tabletop.shapes import COLOURS, RGB, SHAPES, STIFF, Shape, Triple, add_shape
+from thinkvla.tabletop.shapes import COLOURS, RGB, SHAPES, STIFF, Shape, Triple, add_shape, pedestal
 
 TABLE = "table"
 TIMESTEP = 0.004
@@ -40,6 +40,7 @@ class ThingSpec:
         base: height of its underside above the table, metres.
         size: scale of the shape.
         alpha: opacity, 1 is opaque.
+        height: of a pedestal, metres; None for other shapes, and for the usual pedestal.
     """
 
     shape: str
@@ -50,6 +51,7 @@ class ThingSpec:
     base: float = 0.0
     size: float = 1.0
     alpha: float = 1.0
+    height: float | None = None
 
     @property
     def name(self) -> str:
@@ -58,10 +60,24 @@ class ThingSpec:
 
     @property
     def kind(self) -> Shape:
-        """Its shape's geometry; raises ValueError for an unknown shape."""
+        """Its shape's geometry; raises ValueError for an unknown shape, or a height that is no pedestal's."""
         if self.shape not in SHAPES:
             raise ValueError(f"thing '{self.name}': unknown shape '{self.shape}'; expected one of {sorted(SHAPES)}")
-        return SHAPES[self.shape]
+        if self.height is None:
+            return SHAPES[self.shape]
+        if self.shape != "pedestal":
+            raise ValueError(f"thing '{self.name}': height is for pedestals; scale a {self.shape} by its size")
+        return pedestal(self.height)
+
+    @property
+    def radius(self) -> float:
+        """Radius of the circle around its footprint, metres."""
+        return self.kind.radius * self.size
+
+    @property
+    def top(self) -> float:
+        """Height of its highest point above the table, metres."""
+        return self.base + 2 * self.kind.half_size[2] * self.size
 
 
 @dataclass(frozen=True)
@@ -79,6 +95,10 @@ class CameraSpec:
     target: Triple
     up: Triple
     fovy: float
+
+
+FRONT = CameraSpec((1.25, 0.0, 1.05), (0.43, 0.0, 0.075), (0.0, 0.0, 1.0), 28.0)
+"""The usual third-person camera: across the table, facing the robot."""
 
 
 @dataclass(frozen=True)
@@ -141,7 +161,7 @@ class SceneSpec:
     target: str
     container: str
     robot: RobotStart = RobotStart()
-    front: CameraSpec = CameraSpec((1.25, 0.0, 1.05), (0.43, 0.0, 0.075), (0.0, 0.0, 1.0), 28.0)
+    front: CameraSpec = FRONT
     wrist: CameraSpec = CameraSpec((0.085, 0.0, -0.075), (0.205, 0.0, -0.020), (0.0, 0.0, 1.0), 78.0)
     lights: tuple[LightSpec, ...] = (
         LightSpec((-0.5, 0.35, -1.0), (0.55, 0.54, 0.52)),

@@ -76,7 +76,7 @@ class Shape:
     Attributes:
         parts: its primitives.
         half_size: (3,) half extents of the bounding box, metres.
-        movable: whether it can be picked up; containers cannot.
+        movable: whether it can be picked up; containers and pedestals cannot.
         has_front: whether it visibly faces its own +x axis.
         grip: (3,) where fingers hold it, in its own frame, metres.
         grip_axes: its axes along which fingers may close; empty where any horizontal direction does.
@@ -163,6 +163,11 @@ def _open_box(half: tuple[float, float], height: float) -> Shape:
     return Shape(parts, (*half, height / 2), movable=False, grip_axes=(0, 1), floor=0.006)
 
 
+def pedestal(height: float) -> Shape:
+    """A round block for things and containers to stand on, ``height`` metres high."""
+    return Shape((Part(_CYLINDER, (0.046, height / 2, 0)),), (0.046, 0.046, height / 2), movable=False)
+
+
 SHAPES: dict[str, Shape] = {
     "cube": Shape((Part(_BOX, (0.02, 0.02, 0.02)),), (0.02, 0.02, 0.02), grip_axes=(0, 1, 2)),
     "cylinder": Shape((Part(_CYLINDER, (0.02, 0.024, 0)),), (0.02, 0.02, 0.024)),
@@ -183,6 +188,7 @@ SHAPES: dict[str, Shape] = {
     ),
     "tray": _open_box((0.072, 0.060), 0.018),
     "box": _open_box((0.064, 0.064), 0.042),
+    "pedestal": pedestal(0.05),
 }
 """Every shape by the word an instruction uses for it. Things to pick up are about 4 cm, containers about 13 cm wide."""
 

@@ -5,10 +5,19 @@ from __future__ import annotations
 import difflib
 from collections.abc import Sequence
 
+from thinkvla.tabletop.suites import height, spatial, transparent
 from thinkvla.tabletop.suites import object as _object
 from thinkvla.tabletop.tasks import Task
 
-SUITES: dict[str, tuple[Task, ...]] = {"object": _object.TASKS}
+SUITES: dict[str, tuple[Task, ...]] = {
+    "object": _object.TASKS,
+    "spatial": spatial.TASKS,
+    "height": height.TASKS,
+    "height_heldout": height.HELD_OUT_TASKS,
+    "transparent": transparent.TASKS,
+}
+EVALUATION_ONLY = ("height_heldout",)
+"""Suites that no demonstration is made of: they ask how a policy does outside what it was trained on."""
 
 
 def suite(name: str) -> tuple[Task, ...]:

@@ -10,8 +10,9 @@ from functools import partial
 
 import numpy as np
 
-from thinkvla.tabletop.placement import place
-from thinkvla.tabletop.scene import RobotStart, SceneSpec
+from thinkvla.tabletop.placement import alone, place, random_start
+from thinkvla.tabletop.scene import SceneSpec
+from thinkvla.tabletop.suites.common import confusable, instruction, task_name
 from thinkvla.tabletop.tasks import Task
 
 _PAIRS = (
@@ -26,33 +27,19 @@ _PAIRS = (
     ("green cylinder", "red bowl"),
     ("red cube", "green plate"),
 )
-_OBJECTS = tuple(dict.fromkeys(target for target, _ in _PAIRS))
 _CONTAINERS = tuple(dict.fromkeys(container for _, container in _PAIRS))
-_OTHERS = 3
 
 
-def _sample(target: str, container: str, instruction: str, rng: np.random.Generator) -> SceneSpec:
-    likeness = set(target.split())
-    others = [name for name in _OBJECTS if name != target]
-    alike = [name for name in others if likeness & set(name.split())]
-    first = str(rng.choice(alike))
-    rest = rng.choice([name for name in others if name != first], size=_OTHERS - 1, replace=False)
+def _sample(target: str, container: str, told: str, rng: np.random.Generator) -> SceneSpec:
+    others = confusable(target, rng)
     containers = [container, str(rng.choice([name for name in _CONTAINERS if name != container]))]
-    things = place([*containers, target, first, *map(str, rest)], rng)
-    start = RobotStart(
-        (0.40 + rng.uniform(-0.03, 0.03), rng.uniform(-0.04, 0.04), 0.24 + rng.uniform(-0.03, 0.03)),
-        rng.uniform(-0.12, 0.12),
-    )
-    return SceneSpec(things, instruction, target, container, robot=start)
+    things = place([alone(name) for name in (*containers, target, *others)], rng)
+    return SceneSpec(things, told, target, container, robot=random_start(rng))
 
 
 def _task(target: str, container: str) -> Task:
-    where = "on" if container.endswith(("plate", "tray")) else "in"
-    return Task(
-        suite="object",
-        name=f"{target} {where} {container}".replace(" ", "_"),
-        sample=partial(_sample, target, container, f"put the {target} {where} the {container}"),
-    )
+    told = instruction(target, container, container.split()[1])
+    return Task("object", task_name(told), partial(_sample, target, container, told))
 
 
 TASKS: tuple[Task, ...] = tuple(_task(target, container) for target, container in _PAIRS)
