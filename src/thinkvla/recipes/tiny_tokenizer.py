@@ -1,7 +1,7 @@
 """How the tiny backbone's tokenizer was made: ``python -m thinkvla.recipes.tiny_tokenizer FOLDER``.
 
 A byte-level BPE of 1000 tokens on the instructions, questions and answers of 400 training scenes of the embedded
-world, and the prompts of the method. Takes about a minute on one core; needs the ``tabletop`` extra.
+world (all its suites), and the prompts of the method and of pre-training. Takes about a minute on one core; needs the ``tabletop`` extra.
 """
 
 from __future__ import annotations
@@ -14,9 +14,10 @@ import numpy as np
 
 from thinkvla.backbones.tiny import train_tokenizer
 from thinkvla.method.prompts import ACTION_PROMPT, REASONING_PROMPT
+from thinkvla.pretrain.pictures import UNSEEN, WHERE
 from thinkvla.tabletop.questions import general_rows, spatial_rows
 from thinkvla.tabletop.seeds import seeds
-from thinkvla.tabletop.suites import suite
+from thinkvla.tabletop.suites import SUITES, suite
 from thinkvla.tabletop.world import World
 
 SCENES = 400
@@ -27,7 +28,8 @@ def texts() -> Iterator[str]:
     """Every kind of sentence the tiny backbone meets."""
     rng = np.random.default_rng(0)
     yield from ["user", "assistant", ACTION_PROMPT.format(chunk=8), REASONING_PROMPT] * SCENES
-    tasks = suite("object")
+    yield from [f"gripper: {UNSEEN}{WHERE}"] * SCENES
+    tasks = [task for name in SUITES for task in suite(name)]
     for number, seed in enumerate(seeds("training")[:SCENES]):
         with World(tasks[number % len(tasks)]) as world:
             world.reset(seed)
