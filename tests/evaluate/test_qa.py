@@ -171,7 +171,7 @@ def test_own_questions(options: QAOptions, small_data: Path) -> None:
     ("change", "message"),
     [
         ({"questions": 0}, "questions is 0, expected at least 1"),
-        ({"questions": 501}, "questions is 501, expected at most 500"),
+        ({"questions": 334}, "questions is 334, expected at most 333"),
         ({"limit": 0}, "limit is 0, expected at least 1"),
         ({"batch": -1}, "batch is -1, expected at least 1"),
         ({"suites": ("objekt",)}, "unknown suite 'objekt': did you mean 'object'"),

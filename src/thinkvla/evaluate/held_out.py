@@ -20,7 +20,7 @@ from thinkvla.tabletop.suites import suite
 
 SEEDS = seeds("test")[8_000:]
 """Scenes that questions are asked about, the last test seeds; evaluations in closed loop start with earlier ones."""
-PICTURES = 4
+PICTURES = 6
 """Pictures looked at for each question wanted of a category, before a category stays with fewer."""
 
 
