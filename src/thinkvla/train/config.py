@@ -26,6 +26,8 @@ class DataConfig:
         spatial_share: share of spatial rows among the questions when ``method.qa_data`` is 3d.
         teacher: geometry teacher whose features are cached beside the episodes.
         normalization: bounds of the action normalization.
+        held_out: share of the episodes, the last ones, kept from training; their action error is logged with every
+            checkpoint.
         workers: processes that prepare batches; 0 prepares them in the training process.
     """
 
@@ -35,7 +37,12 @@ class DataConfig:
     spatial_share: float = 0.5
     teacher: Literal["simulator"] = "simulator"
     normalization: Normalization = "min_max"
+    held_out: float = 0.0
     workers: int = 1
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.held_out < 1:
+            raise ValueError(f"data.held_out is {self.held_out}; expected 0 <= share < 1")
 
 
 @dataclass(frozen=True)

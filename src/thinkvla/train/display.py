@@ -67,6 +67,13 @@ class Display:
         if now - self.last >= _SECONDS or step == self.config.steps or step == self.begin + 1:
             self._report(step, rate, norm, now)
 
+    def held_out(self, step: int, error: float) -> None:
+        """Log the action error on held-out demonstrations."""
+        self.folder.log({"step": step, "held_out/action": error})
+        assert self.board is not None
+        self.board.add_scalar("held_out/action", error, step)
+        self.console.print(f"step {step}  held-out action error {error:.4f}", highlight=False)
+
     def _report(self, step: int, rate: float, norm: float, now: float) -> None:
         seconds = max(now - self.last, 1e-9)
         means = {name: total / self.steps for name, total in self.sums.items()}

@@ -16,17 +16,18 @@ from torch.utils.data import DataLoader
 from thinkvla.checkpoint import save_checkpoint
 from thinkvla.data.lerobot_reader import EpisodeDataset
 from thinkvla.method.config import MethodConfig
-from thinkvla.method.objective import REASONING, counts, question_sums, robot_sums, weights
+from thinkvla.method.objective import ACTION, REASONING, counts, question_sums, robot_sums, weights
 from thinkvla.method.policy import ThinkVLA
 from thinkvla.method.reasoning import anchor_similarity
 from thinkvla.train.config import TrainConfig
 from thinkvla.train.display import Display
-from thinkvla.train.mixture import MicroBatch
+from thinkvla.train.mixture import CoTrainingData, MicroBatch
 from thinkvla.train.optimizer import build_optimizer, set_learning_rate
 from thinkvla.train.run_folder import RunFolder
 from thinkvla.train.setup import build_policy, co_training_data
 
 SIMILARITY = "anchor_similarity"
+HELD_OUT_BATCHES = 16
 _LARGEST_SEED = 2**31
 
 
@@ -70,6 +71,8 @@ def train(config: TrainConfig, *, resume: bool = False) -> Path:
             samples = config.batch_size * config.accumulation * accelerator.num_processes
             display.step(step + 1, losses, rate, float(norm), samples, waited)
             if (step + 1) % config.save_every == 0 and accelerator.is_main_process:
+                if data.held_out_frames:
+                    display.held_out(step + 1, held_out_error(accelerator.unwrap_model(model), data))
                 folder.save(step + 1, accelerator.unwrap_model(model), preprocessor, optimizer)
     final = config.output / "policy"
     if accelerator.is_main_process and not final.exists():
@@ -126,6 +129,19 @@ def co_training_step(
     reduced: Any = accelerator.reduce(torch.tensor(list(measured.values()), device=device), reduction="sum")
     result = dict(zip(measured, reduced.tolist(), strict=True))
     return {"loss": sum(weight[term] * value for term, value in result.items() if term in weight)} | result
+
+
+@torch.no_grad()
+def held_out_error(policy: ThinkVLA, data: CoTrainingData) -> float:
+    """Mean L1 of normalized actions on demonstrations that are not trained on."""
+    policy.eval()
+    error, count = 0.0, 0
+    for number in range(HELD_OUT_BATCHES):
+        batch = data.held_out(number).to(next(policy.parameters()).device)
+        error += robot_sums(policy.think(batch.tokens), batch)[ACTION].item()
+        count += counts(batch, None)[ACTION]
+    policy.train()
+    return error / count
 
 
 def _check_finite(value: torch.Tensor, step: int, term: str) -> None:

@@ -65,6 +65,7 @@ class CoTrainingData:
         seed: of the order.
         process: rank of this process and number of processes; together they walk one stream.
         length: micro-batches in the whole run.
+        held_out: share of the episodes, the last ones, that are not trained on.
     """
 
     def __init__(
@@ -81,9 +82,14 @@ class CoTrainingData:
         seed: int,
         process: tuple[int, int],
         length: int,
+        held_out: float = 0.0,
     ) -> None:
         self.preprocessor = preprocessor
         self.episodes = episodes
+        count = len(episodes.episodes)
+        kept = count - round(count * held_out)
+        self.frames = range(episodes.episodes[kept].start if kept < count else len(episodes))
+        self.held_out_frames = range(self.frames.stop, len(episodes))
         self.geometry = geometry
         self.questions = tuple(questions)
         self.spatial_share = spatial_share
@@ -98,20 +104,26 @@ class CoTrainingData:
         return self.length
 
     def __getitem__(self, number: int) -> MicroBatch:
-        robot = [self._demonstration(p) for p in self._positions(number, self.batch_size)]
+        positions = self._positions(number, self.batch_size)
+        robot = [self._demonstration(shuffled(p, len(self.frames), self.seed)) for p in positions]
         questions = None
         if self.questions:
             rows = [self._question(p) for p in self._positions(number, self.question_batch_size)]
             questions = self.preprocessor.question_batch(rows)
         return MicroBatch(self.preprocessor.robot_batch(robot), questions)
 
+    def held_out(self, number: int) -> RobotBatch:
+        """Batch ``number`` of demonstrations that are not trained on, the same in every run."""
+        places = range(number * self.batch_size, (number + 1) * self.batch_size)
+        frames = [self.held_out_frames[shuffled(p, len(self.held_out_frames), seed=0)] for p in places]
+        return self.preprocessor.robot_batch([self._demonstration(frame) for frame in frames])
+
     def _positions(self, number: int, size: int) -> range:
         rank, processes = self.process
         start = (number * processes + rank) * size
         return range(start, start + size)
 
-    def _demonstration(self, position: int) -> RobotSample:
-        index = shuffled(position, len(self.episodes), self.seed)
+    def _demonstration(self, index: int) -> RobotSample:
         actions, padding = self.episodes.actions(index, self.chunk)
         return RobotSample(
             Observation(self.episodes.frames(index), self.episodes.instruction(index)),

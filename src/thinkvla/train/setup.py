@@ -82,4 +82,5 @@ def co_training_data(
         seed=config.seed,
         process=process,
         length=config.steps * config.accumulation,
+        held_out=config.data.held_out,
     )
