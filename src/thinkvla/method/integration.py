@@ -37,8 +37,12 @@ class Attend(nn.Module):
 
     def forward(self, queries_BCD: Tensor, latents_BNK: Tensor) -> Tensor:
         """(B, C, D) and (B, N, K) → (B, C, K), a weighted mean of the latents for each query."""
+        return self.weights(queries_BCD, latents_BNK) @ latents_BNK
+
+    def weights(self, queries_BCD: Tensor, latents_BNK: Tensor) -> Tensor:
+        """How much each query reads of each latent: (B, C, N), every row sums to one."""
         scores_BCN = self.query(queries_BCD) @ self.key(latents_BNK).transpose(1, 2)
-        return torch.softmax(scores_BCN / queries_BCD.shape[-1] ** 0.5, dim=-1) @ latents_BNK
+        return torch.softmax(scores_BCN / queries_BCD.shape[-1] ** 0.5, dim=-1)
 
 
 class Branch(nn.Module):

@@ -1,0 +1,38 @@
+"""Attention weights of a Qwen3-VL's language model, which its fast implementations never write down."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from torch import Tensor
+
+from thinkvla.backbones.qwen3_vl import Qwen3VL
+
+
+@contextmanager
+def attention_weights(backbone: Qwen3VL) -> Iterator[list[Tensor]]:
+    """Give a list that holds, after a forward pass inside the context, every layer's weights, first layer first.
+
+    Inside, attention is computed as the explicit softmax ("eager"); afterwards the backbone is as it was.
+
+    Yields:
+        one detached (B, heads, L, L) tensor a layer: row i says how much of token i's attention goes where, and sums to
+        one. A second forward pass appends its layers behind the first one's.
+    """
+    model: Any = backbone.model
+    before: str = model.config._attn_implementation
+    weights: list[Tensor] = []
+
+    def record(module: Any, inputs: Any, output: tuple[Tensor, Tensor]) -> None:
+        weights.append(output[1].detach())
+
+    model.set_attn_implementation("eager")
+    handles = [layer.self_attn.register_forward_hook(record) for layer in model.model.language_model.layers]
+    try:
+        yield weights
+    finally:
+        for handle in handles:
+            handle.remove()
+        model.set_attn_implementation(before)
