@@ -36,7 +36,7 @@ INSTRUCTIONS = [
 
 def build(config: MethodConfig = SMALL, attention: Attention = "sdpa", seed: int = 0) -> tuple[ThinkVLA, Preprocessor]:
     torch.manual_seed(seed)
-    parts = build_backbone(BackboneConfig("tiny", attention), new_tokens(config))
+    parts = build_backbone(BackboneConfig("tiny_random", attention), new_tokens(config))
     normalizer = ActionNormalizer("min_max", (-1.0,) * 7, (1.0,) * 7)
     preprocessor = Preprocessor(
         EMBODIMENT,

@@ -44,7 +44,7 @@ def test_published_folder(published: Path) -> None:
 
 def test_other_model_is_refused(published: Path, tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text('{"model_type": "qwen2"}')
-    with pytest.raises(ValueError, match="is a qwen2; expected qwen3_vl or the name 'tiny'"):
+    with pytest.raises(ValueError, match="is a qwen2; expected qwen3_vl, or 'tiny' or 'tiny_random'"):
         build_backbone(BackboneConfig(str(tmp_path)), [])
 
 

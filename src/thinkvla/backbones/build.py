@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal
 
 import torch
@@ -15,6 +16,8 @@ from thinkvla.backbones.tiny import tiny_config, tiny_image_processor, tiny_toke
 
 Attention = Literal["sdpa", "eager"]
 FAMILY = "qwen3_vl"
+TINY_BASE = Path(__file__).parent / "tiny_base"
+"""The shipped pre-trained tiny backbone, laid out as a published Qwen3-VL; its README.md is its card."""
 
 
 @dataclass(frozen=True)
@@ -22,7 +25,8 @@ class BackboneConfig:
     """Which vision-language model.
 
     Attributes:
-        name: ``tiny`` (random weights, for a laptop), or a Qwen3-VL by its hub name or local folder.
+        name: a Qwen3-VL by its hub name or local folder; ``tiny``, the pre-trained one for a laptop that ships with the
+            package; or ``tiny_random``, the same without its training.
         attention: implementation of attention.
     """
 
@@ -47,17 +51,18 @@ def build_backbone(config: BackboneConfig, new_tokens: Sequence[str]) -> Backbon
     Raises:
         ValueError: the model is not a Qwen3-VL.
     """
-    if config.name == "tiny":
+    if config.name == "tiny_random":
         tokenizer, processor = tiny_tokenizer(), tiny_image_processor()
         model = _from_config(tiny_config(tokenizer), config.attention)
     else:
-        family = AutoConfig.from_pretrained(config.name).model_type
+        name = str(TINY_BASE) if config.name == "tiny" else config.name
+        family = AutoConfig.from_pretrained(name).model_type
         if family != FAMILY:
-            raise ValueError(f"backbone '{config.name}' is a {family}; expected {FAMILY} or the name 'tiny'")
-        tokenizer = AutoTokenizer.from_pretrained(config.name)
-        processor = Qwen2VLImageProcessorPil.from_pretrained(config.name)
+            raise ValueError(f"backbone '{name}' is a {family}; expected {FAMILY}, or 'tiny' or 'tiny_random'")
+        tokenizer = AutoTokenizer.from_pretrained(name)
+        processor = Qwen2VLImageProcessorPil.from_pretrained(name)
         model = Qwen3VLForConditionalGeneration.from_pretrained(
-            config.name, attn_implementation=config.attention, dtype=torch.float32
+            name, attn_implementation=config.attention, dtype=torch.float32
         )
     add_tokens(model, tokenizer, new_tokens)
     return BackboneParts(Qwen3VL(model), tokenizer, processor)

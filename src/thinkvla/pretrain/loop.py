@@ -100,7 +100,7 @@ def pretrain(config: PretrainConfig) -> Path:
     """
     torch.set_float32_matmul_precision("medium")  # bf16 products where the processor has them; the rest is float32
     torch.manual_seed(config.seed)
-    parts = build_backbone(BackboneConfig("tiny", attention="eager"), [])
+    parts = build_backbone(BackboneConfig("tiny_random", attention="eager"), [])
     model, classifier = parts.backbone.train(), PatchClassifier(parts.backbone.vision_size)
     prompts = Prompts(parts.tokenizer, MethodConfig(reasoning_anchor=False))
     trained = nn.ModuleDict({"model": model, "classifier": classifier})

@@ -39,14 +39,16 @@ def tabletop(ablation: str = "R7", data: Path = DATA) -> TrainConfig:
             spatial_qa=data / "spatial_qa",
             general_qa=data / "general_qa",
             normalization="range",
+            held_out=0.02,
         ),
         method=method,
-        backbone=BackboneConfig("tiny"),
+        backbone=BackboneConfig("tiny", attention="eager"),
         optimizer=OptimizerConfig(
-            backbone_lr=1e-3, head_lr=1e-3, adapter_lr=1e-3, floor_lr=1e-5, warmup_steps=50, weight_decay=0.01
+            backbone_lr=7e-4, head_lr=1e-3, adapter_lr=1e-3, floor_lr=1e-5, warmup_steps=100, weight_decay=0.01
         ),
-        steps=3000,
+        steps=6000,
         batch_size=32,
         question_batch_size=8,
+        precision="bf16_matmul",
         save_every=500,
     )

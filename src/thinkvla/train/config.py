@@ -78,7 +78,9 @@ class TrainConfig:
         output: run folder; must not exist unless the run is resumed.
         data: what is trained on.
         method: the paper's switches.
-        backbone: the vision-language model.
+        backbone: the vision-language model, unless ``start`` is given.
+        start: folder of a policy whose weights and preprocessor (normalization included) the run begins with; its
+            method must be this run's.
         optimizer: learning rates and schedule.
         steps: optimizer steps.
         batch_size: demonstrations per process and micro-batch.
@@ -97,6 +99,7 @@ class TrainConfig:
     data: DataConfig
     method: MethodConfig = field(default_factory=MethodConfig)
     backbone: BackboneConfig = field(default_factory=BackboneConfig)
+    start: Path | None = None
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     steps: int = 1000
     batch_size: int = 32

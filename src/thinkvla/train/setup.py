@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
+from pathlib import Path
+
 import torch
 
 from thinkvla.backbones.build import build_backbone
+from thinkvla.checkpoint import load_checkpoint
 from thinkvla.data.lerobot_reader import EpisodeDataset
 from thinkvla.data.spatial_qa import QADataset
 from thinkvla.method.policy import ThinkVLA
@@ -17,10 +21,11 @@ from thinkvla.train.mixture import CoTrainingData
 
 
 def build_policy(config: TrainConfig, episodes: EpisodeDataset) -> tuple[ThinkVLA, Preprocessor]:
-    """An untrained policy for the embodiment of ``episodes``, with its preprocessor.
+    """The policy a run begins with, for the embodiment of ``episodes``, and its preprocessor.
 
     Raises:
-        ValueError: the method's action size is not the data's.
+        ValueError: the method's action size is not the data's, or ``config.start`` is a policy of another method or
+            for another robot.
     """
     dimension = episodes.embodiment.action_dim
     if config.method.action_dim != dimension:
@@ -28,6 +33,8 @@ def build_policy(config: TrainConfig, episodes: EpisodeDataset) -> tuple[ThinkVL
             f"method.action_dim is {config.method.action_dim}, but actions in {episodes.path} have {dimension} values"
         )
     torch.manual_seed(config.seed)
+    if config.start is not None:
+        return _continue_policy(config, config.start, episodes)
     parts = build_backbone(config.backbone, new_tokens(config.method))
     statistics = episodes.statistics["action"].values
     normalizer = ActionNormalizer.of(config.data.normalization, statistics, episodes.embodiment)
@@ -42,6 +49,21 @@ def build_policy(config: TrainConfig, episodes: EpisodeDataset) -> tuple[ThinkVL
     )
     prompts = preprocessor.prompts
     policy = ThinkVLA(parts.backbone, config.method, tuple(prompts.anchor), tuple(prompts.queries))
+    return policy, preprocessor
+
+
+def _continue_policy(config: TrainConfig, folder: Path, episodes: EpisodeDataset) -> tuple[ThinkVLA, Preprocessor]:
+    """An earlier policy, to be trained further."""
+    policy, preprocessor = load_checkpoint(folder, config.backbone.attention)
+    if policy.config != config.method:
+        now, then = asdict(config.method), asdict(policy.config)
+        changed = ", ".join(f"{name} ({then[name]} there, {now[name]} here)" for name in now if now[name] != then[name])
+        raise ValueError(f"start: the policy in {folder} has another method: {changed}; use the recipe it was made with")
+    if preprocessor.embodiment != episodes.embodiment:
+        raise ValueError(
+            f"start: the policy in {folder} is for the embodiment '{preprocessor.embodiment.name}', the data in "
+            f"{episodes.path} are of '{episodes.embodiment.name}' or of another version of it"
+        )
     return policy, preprocessor
 
 
