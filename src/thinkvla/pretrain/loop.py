@@ -138,7 +138,7 @@ def pretrain(config: PretrainConfig) -> Path:
         optimizer.step()
         optimizer.zero_grad()
         last = step + 1 == config.steps
-        report.step(step + 1, float(language), float(patches), rate, last=last)
+        report.step(step + 1, language.item(), patches.item(), rate, last=last)
         if last or (step + 1) % config.save_every == 0:
             _save(config, trained, optimizer, step + 1)
     base = config.output / "base"
@@ -172,7 +172,7 @@ def _held_out(model: Qwen3VL, classifier: PatchClassifier, batches: PictureBatch
     model.eval()
     losses = [_losses(model, classifier, batches[number]) for number in range(len(batches))]
     model.train()
-    language, patches = (sum(float(values[k]) for values in losses) / len(losses) for k in (0, 1))
+    language, patches = (sum(values[k].item() for values in losses) / len(losses) for k in (0, 1))
     return language, patches
 
 

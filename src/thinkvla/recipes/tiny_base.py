@@ -1,9 +1,9 @@
 """How the tiny backbone was pre-trained: ``python -m thinkvla.recipes.tiny_base FOLDER``.
 
-7000 training scenes of the suites object, spatial, height and transparent, two moments each, both views: 28 000 pictures,
-asked about and labelled patch by patch in 2D (``thinkvla.pretrain``). The finished backbone is ``FOLDER/run/base``; the
-one that ships as ``thinkvla/backbones/tiny_base`` was made so, and its card has the figures. A run that was stopped goes
-on when started again. Needs the ``tabletop`` extra.
+7000 training scenes of the suites object, spatial, height and transparent, two moments each, both views: 28 000
+pictures, asked about and labelled patch by patch in 2D (``thinkvla.pretrain``). The finished backbone is
+``FOLDER/run/base``; the one that ships as ``thinkvla/backbones/tiny_base`` was made so, and its card has the figures. A
+run that was stopped goes on when started again. Needs the ``tabletop`` extra.
 """
 
 from __future__ import annotations

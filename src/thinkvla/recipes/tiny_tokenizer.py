@@ -1,7 +1,8 @@
 """How the tiny backbone's tokenizer was made: ``python -m thinkvla.recipes.tiny_tokenizer FOLDER``.
 
 A byte-level BPE of 1000 tokens on the instructions, questions and answers of 400 training scenes of the embedded
-world (all its suites), and the prompts of the method and of pre-training. Takes about a minute on one core; needs the ``tabletop`` extra.
+world (all its suites), and the prompts of the method and of pre-training. Takes about a minute on one core; needs the
+``tabletop`` extra.
 """
 
 from __future__ import annotations

@@ -58,7 +58,7 @@ def _continue_policy(config: TrainConfig, folder: Path, episodes: EpisodeDataset
     if policy.config != config.method:
         now, then = asdict(config.method), asdict(policy.config)
         changed = ", ".join(f"{name} ({then[name]} there, {now[name]} here)" for name in now if now[name] != then[name])
-        raise ValueError(f"start: the policy in {folder} has another method: {changed}; use the recipe it was made with")
+        raise ValueError(f"start: the policy in {folder} has another method: {changed}; use the recipe that made it")
     if preprocessor.embodiment != episodes.embodiment:
         raise ValueError(
             f"start: the policy in {folder} is for the embodiment '{preprocessor.embodiment.name}', the data in "

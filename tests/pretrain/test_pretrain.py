@@ -1,0 +1,145 @@
+"""Pre-training: what is said of the pictures is true, and a run leaves a backbone that loads."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from thinkvla.backbones.build import BackboneConfig, build_backbone
+from thinkvla.method.batch import QuestionBatch
+from thinkvla.method.config import MethodConfig
+from thinkvla.method.prompts import IGNORE, Prompts
+from thinkvla.pretrain.batches import PictureBatches
+from thinkvla.pretrain.loop import PretrainConfig, _Reporter, pretrain
+from thinkvla.pretrain.pictures import (
+    COLOUR_CLASSES,
+    SHAPE_CLASSES,
+    UNSEEN,
+    Moment,
+    _Scene,
+    _watch,
+    read_pictures,
+    write_pictures,
+)
+from thinkvla.tabletop.seeds import seeds
+
+SCENES = 26  # with two moments each, one moment is held out
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("pretrain") / "pictures"
+    write_pictures(folder, ["object", "height"], SCENES, workers=1)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def moments() -> list[Moment]:
+    return [moment for task in range(4) for moment in _watch(_Scene("object", task, 60_000 + task))]
+
+
+def seen_classes(moment: Moment, view: int, column: int, row: int) -> set[tuple[str, str]]:
+    """Shapes and colours of the labels around a place told in percent."""
+    labels = moment.labels[view]
+    y, x = (round(v / 100 * labels.shape[0] - 0.5) for v in (row, column))
+    window = labels[max(y - 2, 0) : y + 3, max(x - 2, 0) : x + 3].reshape(-1, 2)
+    return {(SHAPE_CLASSES[s], COLOUR_CLASSES[c]) for s, c in window.tolist()}
+
+
+def test_told_places_show_what_they_name(moments: list[Moment]) -> None:
+    told = shown = 0
+    for moment in moments:
+        for _, answer in moment.both:
+            for line in answer.splitlines()[:2]:
+                name, places = line.split(": ")
+                colour, shape = name.split()
+                for view, place in enumerate(places.split("; ")):
+                    if place != UNSEEN:
+                        told += 1
+                        column, row = map(int, place.split(", "))
+                        shown += (shape, colour) in seen_classes(moment, view, column, row)
+    assert told > 30
+    assert shown / told > 0.9  # the rest stands behind the arm or another thing
+
+
+def test_nothing_metric_is_said(moments: list[Moment]) -> None:
+    for moment in moments:
+        for question, answer in [*moment.both, *(turn for view in moment.single for turn in view)]:
+            assert not re.search(r"metre|depth|3D|\d\.\d", question + answer)
+
+
+def test_pictures_come_from_question_seeds_and_are_the_same_again(pictures: Path) -> None:
+    images, labels, talk = read_pictures(pictures)
+    first = _watch(_Scene("object", 0, seeds("training")[50_000]))
+    np.testing.assert_array_equal(images[:2], np.stack([moment.images for moment in first]))
+    np.testing.assert_array_equal(labels[:2], np.stack([moment.labels for moment in first]))
+    assert talk[0]["both"] == [list(turn) for turn in first[0].both]
+    assert len(images) == 2 * SCENES
+
+
+def test_an_incomplete_folder_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"images\.npy is missing"):
+        read_pictures(tmp_path)
+    with pytest.raises(ValueError, match="scenes is 0; expected 1 to 50000"):
+        write_pictures(tmp_path / "x", ["object"], 0, workers=1)
+
+
+def make_batches(pictures: Path, *, held_out: bool = False) -> tuple[PictureBatches, Prompts]:
+    parts = build_backbone(BackboneConfig("tiny_random"), [])
+    prompts = Prompts(parts.tokenizer, MethodConfig(reasoning_anchor=False))
+    batches = PictureBatches(
+        pictures, prompts, parts.image_processor, batch_size=4, seed=3, length=5, held_out=held_out
+    )
+    return batches, prompts
+
+
+def test_batches_label_answers_and_share_patches(pictures: Path) -> None:
+    batches, prompts = make_batches(pictures)
+    batch, again = batches[1], batches[1]
+    assert torch.equal(batch.talk.tokens.ids_BL, again.talk.tokens.ids_BL)
+    talk: QuestionBatch = batch.talk
+    spoken = talk.labels_BL != IGNORE
+    assert torch.equal(talk.labels_BL[spoken], talk.tokens.ids_BL[spoken])
+    answers = prompts.tokenizer.decode(talk.labels_BL[0][spoken[0]])  # type: ignore[attr-defined]
+    assert answers.endswith("<|im_end|>\n")
+    assert "<|im_start|>" not in answers
+    for shares in (batch.shapes_NhwS, batch.colours_NhwC):
+        assert shares.shape[1:3] == (8, 8)
+        torch.testing.assert_close(shares.sum(-1), torch.ones(shares.shape[:3]))
+    assert not set(batches.moments) & set(make_batches(pictures, held_out=True)[0].moments)
+
+
+def test_a_stopped_run_goes_on_and_its_backbone_loads(
+    pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = PretrainConfig(
+        pictures, tmp_path / "whole", steps=4, batch_size=2, warmup_steps=1, save_every=2, workers=0
+    )
+    whole = pretrain(config)
+    stopped = replace(config, output=tmp_path / "stopped")
+    step = _Reporter.step
+
+    def dies(self: _Reporter, number: int, *values: float, last: bool) -> None:
+        if number == 3:
+            raise KeyboardInterrupt
+        step(self, number, *values, last=last)
+
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(_Reporter, "step", dies)
+        pretrain(stopped)
+    again = pretrain(stopped)
+    first, second = (build_backbone(BackboneConfig(str(path)), []).backbone for path in (whole, again))
+    for a, b in zip(first.parameters(), second.parameters(), strict=True):
+        assert a.dtype == torch.float32
+        torch.testing.assert_close(a, b)
+    rows = [json.loads(line) for line in (tmp_path / "whole" / "metrics.jsonl").read_text().splitlines()]
+    assert rows[-1]["step"] == 4
+    assert rows[-1]["held_out/language"] > 0
+    with pytest.raises(ValueError, match="started with another configuration"):
+        pretrain(replace(stopped, seed=1))
