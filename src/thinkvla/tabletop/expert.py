@@ -205,5 +205,8 @@ def _scale(thing: ObjectState) -> float:
 
 
 def _floor(container: ObjectState) -> float:
+    """Height of the surface that is to carry the target, metres."""
+    if container.shape == "pedestal":
+        return _topside(container)
     underside = container.position[2] - container.half_size[2]
     return float(underside + SHAPES[container.shape].floor * _scale(container))

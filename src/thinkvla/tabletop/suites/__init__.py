@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Sequence
 
-from thinkvla.tabletop.suites import height, spatial, transparent
+from thinkvla.tabletop.suites import height, pedestal, spatial, transparent
 from thinkvla.tabletop.suites import object as _object
 from thinkvla.tabletop.tasks import Task
 
@@ -15,6 +15,7 @@ SUITES: dict[str, tuple[Task, ...]] = {
     "height": height.TASKS,
     "height_heldout": height.HELD_OUT_TASKS,
     "transparent": transparent.TASKS,
+    "pedestal": pedestal.TASKS,
 }
 EVALUATION_ONLY = ("height_heldout",)
 """Suites that no demonstration is made of: they ask how a policy does outside what it was trained on."""
