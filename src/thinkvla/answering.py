@@ -19,6 +19,7 @@ from thinkvla.method.batch import pad_prompts
 from thinkvla.method.config import MethodConfig
 from thinkvla.method.prompts import Prompts
 from thinkvla.preprocessor import prepare_images
+from thinkvla.shipped import find_model
 
 
 @dataclass(frozen=True)
@@ -76,12 +77,14 @@ def load_answerer(folder: Path, device: torch.device | str | None = None) -> Ans
     """Load a model that answers questions onto ``device`` (a GPU if there is one).
 
     Args:
-        folder: a checkpoint of thinkvla, or a plain Qwen3-VL as published on the Hugging Face hub.
+        folder: a checkpoint of thinkvla, a plain Qwen3-VL as published on the Hugging Face hub, or the name of a
+            shipped model.
         device: where to run it.
 
     Raises:
         ValueError: the folder holds neither, or is not complete.
     """
+    folder = find_model(folder)
     path = folder / "config.json"
     if not path.is_file():
         raise ValueError(f"{path} is missing: '{folder}' is not a checkpoint folder")

@@ -22,6 +22,7 @@ from thinkvla.files import new_folder
 from thinkvla.method.config import MethodConfig
 from thinkvla.method.policy import ThinkVLA
 from thinkvla.preprocessor import Preprocessor
+from thinkvla.shipped import find_model
 
 MODEL_TYPE = "thinkvla"
 
@@ -52,12 +53,13 @@ def write_policy(folder: Path, policy: ThinkVLA, preprocessor: Preprocessor) -> 
     preprocessor.save(folder)
 
 
-def load_checkpoint(folder: Path, attention: Attention = "sdpa") -> tuple[ThinkVLA, Preprocessor]:
-    """Read a policy in evaluation mode, and its preprocessor.
+def load_checkpoint(folder: Path | str, attention: Attention = "sdpa") -> tuple[ThinkVLA, Preprocessor]:
+    """Read a policy in evaluation mode, and its preprocessor, from a folder or by the name of a shipped policy.
 
     Raises:
         ValueError: the folder is not a thinkvla checkpoint, or its weights are of another architecture.
     """
+    folder = find_model(folder)
     path = folder / "config.json"
     if not path.is_file():
         raise ValueError(f"{path} is missing: '{folder}' is not a checkpoint folder")
@@ -107,10 +109,10 @@ def method_config(values: Mapping[str, Any], source: str) -> MethodConfig:
     return MethodConfig(**values)
 
 
-def fingerprint(folder: Path) -> str:
+def fingerprint(folder: Path | str) -> str:
     """SHA-256 (first 16 hex digits) over a checkpoint's configuration, preprocessor and weights."""
     digest = hashlib.sha256()
-    for path in sorted(folder.iterdir()):
+    for path in sorted(find_model(folder).iterdir()):
         if path.suffix in (".json", ".safetensors"):
             digest.update(path.name.encode())
             digest.update(path.read_bytes())

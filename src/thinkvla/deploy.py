@@ -39,11 +39,11 @@ class DeployedPolicy:
 
 
 def load_policy(folder: Path | str, device: torch.device | str | None = None) -> DeployedPolicy:
-    """Load a checkpoint folder onto ``device`` (a GPU if there is one).
+    """Load a checkpoint folder, or a shipped policy by its name, onto ``device`` (a GPU if there is one).
 
     Raises:
         ValueError: the folder is not a complete checkpoint of this architecture.
     """
     if device is None:
         device = "cuda" if torch.cuda.is_available() else "cpu"
-    return DeployedPolicy(*load_checkpoint(Path(folder)), device)
+    return DeployedPolicy(*load_checkpoint(folder), device)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Literal
 
 import torch
@@ -13,11 +12,10 @@ from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLIm
 
 from thinkvla.backbones.qwen3_vl import Qwen3VL
 from thinkvla.backbones.tiny import tiny_config, tiny_image_processor, tiny_tokenizer
+from thinkvla.shipped import TINY_BASE
 
 Attention = Literal["sdpa", "eager"]
 FAMILY = "qwen3_vl"
-TINY_BASE = Path(__file__).parent / "tiny_base"
-"""The shipped pre-trained tiny backbone, laid out as a published Qwen3-VL; its README.md is its card."""
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,8 @@
 """Suite ``pedestal``: put a thing on a bare pedestal of a colour.
 
 Pedestals are support, never a goal, in the other suites, and the shipped policies were not trained on this one: it is
-what a policy is adapted to in ``thinkvla demo``. Each scene has two pedestals of different colours and heights (those of
-``height``), a container, the target and two other things.
+what a policy is adapted to in ``thinkvla demo``. Each scene has two pedestals of different colours and heights (those
+of ``height``), a container, the target and two other things.
 """
 
 from __future__ import annotations
