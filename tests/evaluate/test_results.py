@@ -52,7 +52,8 @@ def test_file_round_trip_and_schema(tmp_path: Path) -> None:
     result(MIXED).save(tmp_path)
     assert EvaluationResult.load(tmp_path) == result(MIXED)
     values = json.loads((tmp_path / "results.json").read_text())
-    assert values["format"] == "thinkvla-evaluation/1"
+    assert values["format"] == "thinkvla-evaluation/2"
+    assert (values["perturbation"], values["level"]) == (None, 0)
     assert values["rate"]["rate"] == pytest.approx(2 / 3)
     assert values["tasks"]["a"] == {
         "successes": 1,
@@ -80,7 +81,12 @@ def test_missing_file_is_named(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("change", "words"),
-    [({"format": "other/9"}, "format is 'other/9'"), ({"seconds": ...}, r"\['seconds'\] are missing")],
+    [
+        ({"format": "other/9"}, "format is 'other/9'"),
+        ({"format": "thinkvla-evaluation/1"}, "reads 'thinkvla-evaluation/2'; run the evaluation again"),
+        ({"seconds": ...}, r"\['seconds'\] are missing"),
+        ({"perturbation": ..., "level": ...}, r"\['perturbation', 'level'\] are missing"),
+    ],
 )
 def test_other_files_are_refused(tmp_path: Path, change: dict[str, object], words: str) -> None:
     result(MIXED).save(tmp_path)

@@ -14,6 +14,7 @@ import pytest
 from thinkvla.contract import ActionChunk, ContractError, Observation
 from thinkvla.evaluate.expert_policy import ExpertPolicy
 from thinkvla.evaluate.policy import PrivilegedObservation
+from thinkvla.evaluate.results import EvaluationResult
 from thinkvla.evaluate.run import EvaluateOptions, evaluate, evaluate_policy
 from thinkvla.evaluate.server import PolicyServer
 from thinkvla.evaluate.tabletop_benchmark import TabletopBenchmark
@@ -128,6 +129,30 @@ def test_served_expert_reaches_its_direct_success_rate(tmp_path: Path) -> None:
     assert result.total.successes >= 19
 
 
+def test_perturbed_scenes_are_what_the_expert_solves_what_is_recorded_and_what_is_filmed(tmp_path: Path) -> None:
+    output = tmp_path / "evaluation"
+    options = EvaluateOptions(
+        "expert", output, tasks=TASKS[:1], episodes=1, workers=1, videos=1, perturbation="layout", level=2
+    )
+    result = evaluate(options)  # filming raises where the replay ends differently
+    assert result.total.successes == 1
+    loaded = EvaluationResult.load(output)
+    assert (loaded.perturbation, loaded.level, loaded.episodes) == ("layout", 2, result.episodes)
+    assert [file.name for file in (output / "videos").iterdir()] == [result.episodes[0].video_name]
+
+
+def test_a_policy_sees_perturbed_pictures_and_words() -> None:
+    for axis, field in (("noise", "images"), ("language", "task_description")):
+        benchmark = TabletopBenchmark("object", FIRST, TASKS[:1], perturbation=axis, level=3)
+        plain = TabletopBenchmark("object", FIRST, TASKS[:1])
+        seen = []
+        for world in (benchmark, plain):
+            world.reset({"name": TASKS[0], "episode_idx": 0})
+            seen.append(world.make_obs(None, {}))
+            world.cleanup()
+        assert str(seen[0][field]) != str(seen[1][field])
+
+
 def test_policy_in_memory(tmp_path: Path) -> None:
     options = EvaluateOptions("still", tmp_path / "evaluation", tasks=TASKS[:1], episodes=1, workers=3, videos=0)
     result = evaluate_policy(StillPolicy(), options)
@@ -156,6 +181,9 @@ def test_every_episode_of_a_broken_policy_is_an_error(tmp_path: Path) -> None:
         ({"tasks": ("fly",)}, r"no task \['fly'\]"),
         ({"episodes": 0}, "episodes is 0"),
         ({"workers": 0}, "workers is 0"),
+        ({"perturbation": "lights", "level": 1}, "did you mean 'light'"),
+        ({"perturbation": "light"}, "level is 0"),
+        ({"level": 2}, "no perturbation is given"),
         ({"first_seed": 99_999}, "not all in one published range"),
         ({"checkpoint": "no/such/folder"}, "is not a checkpoint folder"),
     ],

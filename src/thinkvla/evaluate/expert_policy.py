@@ -8,17 +8,23 @@ from thinkvla.contract import ActionChunk, Actions, ContractError, Observation
 from thinkvla.evaluate.policy import PrivilegedObservation
 from thinkvla.tabletop.embodiment import TABLETOP
 from thinkvla.tabletop.expert import Expert
+from thinkvla.tabletop.perturbations import Perturbation, perturbed
 from thinkvla.tabletop.suites import choose_tasks
 from thinkvla.tabletop.world import World
 
 
 class ExpertPolicy:
-    """Rebuilds the moment from an observation's snapshot in a world of its own, and asks the expert; chunks of one."""
+    """Rebuilds the moment from an observation's snapshot in a world of its own, and asks the expert; chunks of one.
+
+    Args:
+        perturbation: how the scenes that it will see are perturbed.
+    """
 
     embodiment = TABLETOP
     chunk = 1
 
-    def __init__(self) -> None:
+    def __init__(self, perturbation: Perturbation | None = None) -> None:
+        self._perturbation = perturbation
         self._worlds: dict[tuple[str, str], World] = {}
 
     def act(self, observations: Sequence[Observation]) -> list[ActionChunk]:
@@ -31,7 +37,7 @@ class ExpertPolicy:
         key = (observation.suite, observation.task)
         if key not in self._worlds:
             (task,) = choose_tasks(observation.suite, [observation.task])
-            self._worlds[key] = World(task)
+            self._worlds[key] = World(perturbed(task, self._perturbation))
         world = self._worlds[key]
         world.restore(observation.snapshot, observation.seed)
         return Expert(world.scene).act(world.state())

@@ -14,7 +14,7 @@ from typing import Any
 
 from thinkvla.evaluate.intervals import wilson
 
-FORMAT = "thinkvla-evaluation/1"
+FORMAT = "thinkvla-evaluation/2"
 FILE_NAME = "results.json"
 
 
@@ -82,6 +82,8 @@ class EvaluationResult:
         versions: software and machine, from ``thinkvla.versions``.
         created: when it was started, ISO 8601, UTC.
         seconds: wall time of the run.
+        perturbation: axis of the scenes' perturbation; None for plain scenes.
+        level: its level, 1 to 3; 0 for plain scenes.
     """
 
     policy: str
@@ -92,6 +94,8 @@ class EvaluationResult:
     versions: Mapping[str, str]
     created: str
     seconds: float
+    perturbation: str | None = None
+    level: int = 0
 
     @property
     def total(self) -> Rate:
@@ -123,7 +127,9 @@ class EvaluationResult:
             raise ValueError(f"{file} does not exist; give the output folder of an evaluation")
         values = json.loads(file.read_text("utf-8"))
         if values.get("format") != FORMAT:
-            raise ValueError(f"{file}: format is {values.get('format')!r}, this version reads {FORMAT!r}")
+            raise ValueError(
+                f"{file}: format is {values.get('format')!r}, this version reads {FORMAT!r}; run the evaluation again"
+            )
         names = [field.name for field in fields(EvaluationResult)]
         missing = [name for name in names if name not in values]
         if missing:

@@ -17,8 +17,9 @@ from thinkvla.evaluate.parallel import run_parallel
 from thinkvla.evaluate.policy import Policy
 from thinkvla.evaluate.results import Episode, EvaluationResult
 from thinkvla.evaluate.server import PolicyServer
-from thinkvla.evaluate.videos import choose, replay
+from thinkvla.evaluate.videos import SIZE, choose, replay
 from thinkvla.progress import progress
+from thinkvla.tabletop.perturbations import Perturbation, perturbed
 from thinkvla.tabletop.seeds import EVALUATION, seeds
 from thinkvla.tabletop.suites import choose_tasks
 from thinkvla.tabletop.tasks import Task
@@ -45,6 +46,8 @@ class EvaluateOptions:
         workers: simulator processes.
         execute: actions executed of each chunk before the policy looks again; default: the whole chunk.
         videos: most rollouts to film, successes and failures in turn.
+        perturbation: axis along which every scene is perturbed; default: plain scenes.
+        level: how strongly, 1 to 3; 0 for plain scenes.
     """
 
     checkpoint: tyro.conf.Positional[str]
@@ -56,34 +59,40 @@ class EvaluateOptions:
     workers: int = 2
     execute: int | None = None
     videos: int = 6
+    perturbation: str | None = None
+    level: int = 0
 
 
 def evaluate(options: EvaluateOptions) -> EvaluationResult:
     """Evaluate what ``options`` name; results, videos and the harness's records are in ``options.output``.
 
     Raises:
-        ValueError: options do not fit: unknown suite or task, existing output, seeds outside the published ranges, or
-            something that is not a checkpoint.
+        ValueError: options do not fit: unknown suite, task or perturbation, existing output, seeds outside the
+            published ranges, or something that is not a checkpoint.
         ContractError: the checkpoint is for another robot.
         RuntimeError: no episode could be started.
     """
-    tasks = _check(options)
+    check(options)
     if options.checkpoint == EXPERT:
-        return _run(ExpertPolicy(), options, tasks, fingerprint=None, privileged=True)
+        return _run(ExpertPolicy(_perturbation(options)), options, fingerprint=None, privileged=True)
     from thinkvla.checkpoint import fingerprint  # torch is needed for a checkpoint only
     from thinkvla.deploy import load_policy
 
     policy = load_policy(Path(options.checkpoint))
-    return _run(policy, options, tasks, fingerprint=fingerprint(Path(options.checkpoint)), privileged=False)
+    return _run(policy, options, fingerprint=fingerprint(Path(options.checkpoint)), privileged=False)
 
 
-def evaluate_policy(policy: Policy, options: EvaluateOptions) -> EvaluationResult:
-    """As :func:`evaluate`, for a policy in memory; ``options.checkpoint`` is then only its name in the results."""
-    return _run(policy, options, _check(options), fingerprint=None, privileged=False)
+def evaluate_policy(policy: Policy, options: EvaluateOptions, fingerprint: str | None = None) -> EvaluationResult:
+    """As :func:`evaluate`, for a policy in memory.
+
+    ``options.checkpoint`` and ``fingerprint`` then only say in the results which policy it is.
+    """
+    check(options)
+    return _run(policy, options, fingerprint=fingerprint, privileged=False)
 
 
-def _check(options: EvaluateOptions) -> tuple[Task, ...]:
-    """The tasks to run; raises ValueError for options that do not fit."""
+def check(options: EvaluateOptions) -> None:
+    """Raise ValueError for options that do not fit."""
     if options.output.exists():
         raise ValueError(f"output folder {options.output} exists already; choose another name or remove it")
     for name, least in (("episodes", 1), ("workers", 1), ("videos", 0)):
@@ -96,18 +105,25 @@ def _check(options: EvaluateOptions) -> tuple[Task, ...]:
             f"seeds {wanted[0]} to {wanted[-1]} are not all in one published range; test seeds are "
             f"{published[0][0]} to {published[0][-1]}, training seeds {published[1][0]} to {published[1][-1]}"
         )
-    return choose_tasks(options.suite, options.tasks)
+    _tasks(options)
 
 
-def _run(
-    policy: Policy,
-    options: EvaluateOptions,
-    tasks: Sequence[Task],
-    *,
-    fingerprint: str | None,
-    privileged: bool,
-) -> EvaluationResult:
-    created, started = datetime.now(UTC), time.monotonic()
+def _perturbation(options: EvaluateOptions) -> Perturbation | None:
+    if options.perturbation is not None:
+        return Perturbation(options.perturbation, options.level)
+    if options.level != 0:
+        raise ValueError(f"level is {options.level} but no perturbation is given; name an axis, e.g. 'camera'")
+    return None
+
+
+def _tasks(options: EvaluateOptions) -> tuple[Task, ...]:
+    """The tasks to run, perturbed as the options say."""
+    change = _perturbation(options)
+    return tuple(perturbed(task, change) for task in choose_tasks(options.suite, options.tasks))
+
+
+def _run(policy: Policy, options: EvaluateOptions, *, fingerprint: str | None, privileged: bool) -> EvaluationResult:
+    created, started, tasks = datetime.now(UTC), time.monotonic(), _tasks(options)
     server = PolicyServer(policy, execute=options.execute, batch=options.workers, privileged=privileged)
     count = len(tasks) * options.episodes
     options.output.mkdir(parents=True)
@@ -120,6 +136,8 @@ def _run(
                 "suite": options.suite,
                 "tasks": [task.name for task in tasks],
                 "first_seed": options.first_seed,
+                "perturbation": options.perturbation,
+                "level": options.level,
             },
         },
         output=options.output / HARNESS,
@@ -141,6 +159,8 @@ def _run(
         versions=versions(),
         created=created.isoformat(timespec="seconds"),
         seconds=round(time.monotonic() - started, 1),
+        perturbation=options.perturbation,
+        level=options.level,
     )
     result.save(options.output)
     actions = {
@@ -181,5 +201,5 @@ def _film(
     folder.mkdir()
     with progress("videos") as display:
         for episode in display.track(episodes, description="filming"):
-            with World(by_name[episode.task]) as world:
+            with World(by_name[episode.task], SIZE) as world:
                 replay(world, episode, actions[episode], folder / episode.video_name)

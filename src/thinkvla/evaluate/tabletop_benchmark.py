@@ -11,6 +11,7 @@ from vla_eval.specs import DimSpec
 from thinkvla.evaluate.policy import PrivilegedObservation
 from thinkvla.evaluate.wire import action_spec, encode_observation, observation_spec
 from thinkvla.tabletop.embodiment import TABLETOP
+from thinkvla.tabletop.perturbations import Perturbation, perturbed
 from thinkvla.tabletop.suites import choose_tasks
 from thinkvla.tabletop.world import World
 
@@ -26,6 +27,8 @@ class TabletopBenchmark(StepBenchmark):  # type: ignore[misc]  # vla-eval ships 
         tasks: names of tasks of the suite; none means all.
         observe_every: an observation is only rendered every so many steps, when the policy looks; empty otherwise.
         privileged: add task, seed and simulator snapshot to observations, for the scripted expert.
+        perturbation: axis along which all scenes are perturbed; none means plain scenes.
+        level: the perturbation's level.
     """
 
     def __init__(
@@ -35,10 +38,13 @@ class TabletopBenchmark(StepBenchmark):  # type: ignore[misc]  # vla-eval ships 
         tasks: Sequence[str] = (),
         observe_every: int = 1,
         privileged: bool = False,
+        perturbation: str | None = None,
+        level: int = 0,
     ) -> None:
         super().__init__()
         self._suite, self._first_seed = suite, first_seed
-        self._tasks = {task.name: task for task in choose_tasks(suite, tasks)}
+        change = None if perturbation is None else Perturbation(perturbation, level)
+        self._tasks = {task.name: perturbed(task, change) for task in choose_tasks(suite, tasks)}
         self._observe_every, self._privileged = observe_every, privileged
         self._world: World | None = None
         self._seed = self._steps = 0

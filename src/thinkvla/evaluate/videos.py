@@ -18,7 +18,8 @@ from thinkvla.evaluate.results import Episode
 from thinkvla.tabletop.embodiment import TABLETOP
 from thinkvla.tabletop.world import World
 
-SIZE = 192
+SIZE = (192, 192)
+"""Height and width at which each view is filmed, pixels."""
 GAP = 8
 
 
@@ -48,7 +49,7 @@ def replay(world: World, episode: Episode, actions: Actions, path: Path) -> None
     """Replay one episode and write both views side by side as an mp4.
 
     Args:
-        world: a World of the episode's task.
+        world: a World of the episode's task, perturbed as it was; its image size is the video's.
         episode: the episode.
         actions: float32 (steps, 7), as they were executed.
         path: the file to write.
@@ -69,10 +70,9 @@ def replay(world: World, episode: Episode, actions: Actions, path: Path) -> None
 
 
 def _views(world: World) -> Image:
-    """(SIZE, 2·SIZE + GAP, 3) the world's two views with a gap between them."""
-    gap = np.full((SIZE, GAP, 3), 24, np.uint8)
-    front, wrist = (world.render(camera, (SIZE, SIZE)) for camera in TABLETOP.cameras)
-    return np.concatenate([front, gap, wrist], axis=1)
+    """(H, 2·W + GAP, 3) the world's two views as its cameras' sensors give them, with a gap between."""
+    front, wrist = world.observe().images.values()
+    return np.concatenate([front, np.full((len(front), GAP, 3), 24, np.uint8), wrist], axis=1)
 
 
 def write_video(path: Path, frames: Sequence[Image], fps: int) -> None:

@@ -31,4 +31,5 @@ def expose(picture: Image, sensor: SensorSpec, frame: int, camera: int) -> Image
     values += rng.normal(0.0, 255 * sensor.noise, picture.shape)
     dead = rng.random(picture.shape[:2]) < sensor.dead
     values[dead] = np.where(rng.random((int(dead.sum()), 1)) < 0.5, 0.0, 255.0)
-    return np.clip(np.rint(values), 0, 255).astype(np.uint8)
+    noisy: Image = np.clip(np.rint(values), 0, 255).astype(np.uint8)
+    return noisy

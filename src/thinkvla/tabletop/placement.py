@@ -83,7 +83,7 @@ def _free_place(stack: Stack, taken: Sequence[Stack], rng: np.random.Generator) 
         if stack[-1].kind.has_front and rng.random() < 0.5:
             yaw += np.pi
         placed = tuple(replace(thing, x=x, y=y, yaw=yaw) for thing in stack)
-        if all(_apart(placed, other) and not _hides(placed, other) and not _hides(other, placed) for other in taken):
+        if all(_apart(placed, other) and not hides(placed, other) and not hides(other, placed) for other in taken):
             return placed
     return None
 
@@ -94,7 +94,7 @@ def _apart(one: Stack, other: Stack) -> bool:
     return bool(distance - _radius(one) - _radius(other) >= gap)
 
 
-def _hides(one: Stack, other: Stack) -> bool:
+def hides(one: Stack, other: Stack) -> bool:
     """Whether the front camera sees the middle of ``other``'s upper thing through ``one``'s enclosing cylinders."""
     seen = other[-1]
     middle = np.array([seen.x, seen.y, (seen.base + seen.top) / 2])
