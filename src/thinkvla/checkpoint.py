@@ -60,10 +60,25 @@ def load_checkpoint(folder: Path | str, attention: Attention = "sdpa") -> tuple[
         ValueError: the folder is not a thinkvla checkpoint, or its weights are of another architecture.
     """
     folder = find_model(folder)
+    config, method = _read(folder)
+    preprocessor = Preprocessor.load(folder, method)
+    prompts = preprocessor.prompts
+    backbone = restore_backbone(config["backbone"]["config"], attention)
+    policy = ThinkVLA(backbone, method, tuple(prompts.anchor), tuple(prompts.queries))
+    load_weights(policy, folder / "model.safetensors")
+    return policy.eval(), preprocessor
+
+
+def load_method(folder: Path | str) -> MethodConfig:
+    """The method of a policy, without its weights; raises ValueError as :func:`load_checkpoint` does."""
+    return _read(find_model(folder))[1]
+
+
+def _read(folder: Path) -> tuple[dict[str, Any], MethodConfig]:
     path = folder / "config.json"
     if not path.is_file():
         raise ValueError(f"{path} is missing: '{folder}' is not a checkpoint folder")
-    config = json.loads(path.read_text(encoding="utf-8"))
+    config: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     if config.get("model_type") != MODEL_TYPE:
         raise ValueError(
             f"{path}: model_type is '{config.get('model_type')}', expected '{MODEL_TYPE}'; this checkpoint is of "
@@ -72,13 +87,7 @@ def load_checkpoint(folder: Path | str, attention: Attention = "sdpa") -> tuple[
     family = config["backbone"]["family"]
     if family != FAMILY:
         raise ValueError(f"{path}: backbone family '{family}' is unknown; this version knows '{FAMILY}'")
-    method = method_config(config["method"], str(path))
-    preprocessor = Preprocessor.load(folder, method)
-    prompts = preprocessor.prompts
-    backbone = restore_backbone(config["backbone"]["config"], attention)
-    policy = ThinkVLA(backbone, method, tuple(prompts.anchor), tuple(prompts.queries))
-    load_weights(policy, folder / "model.safetensors")
-    return policy.eval(), preprocessor
+    return config, method_config(config["method"], str(path))
 
 
 def load_weights(policy: ThinkVLA, path: Path) -> None:

@@ -19,6 +19,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from thinkvla.backbones.build import BackboneConfig
+from thinkvla.checkpoint import load_method
 from thinkvla.method.config import ABLATIONS, MethodConfig
 from thinkvla.train.config import DataConfig, OptimizerConfig, TrainConfig
 
@@ -51,4 +52,19 @@ def tabletop(ablation: str = "R7", data: Path = DATA) -> TrainConfig:
         question_batch_size=8,
         precision="bf16_matmul",
         save_every=500,
+    )
+
+
+def adapt(policy: Path | str, data: Path) -> TrainConfig:
+    """Co-train a tabletop policy, a folder or a shipped one, on the data of a new task for minutes; its method is kept."""
+    config = tabletop(data=data)
+    return replace(
+        config,
+        output=Path("runs/adapted"),
+        method=load_method(policy),
+        start=Path(policy),
+        data=replace(config.data, held_out=0.05),
+        optimizer=replace(config.optimizer, backbone_lr=3e-4, head_lr=3e-4, adapter_lr=3e-4, warmup_steps=20),
+        steps=300,
+        save_every=300,
     )
