@@ -1,7 +1,7 @@
 """What the project is for, in minutes: shipped policies in closed loop, then one of them adapted to a new task.
 
-The shipped R7 (the full method) and R1 (a plain VLA) act on held-out scenes of every suite they were trained on. Then R7
-learns a goal it never had, bare pedestals, from demonstrations and questions made on the spot, and is measured on
+The shipped R7 (the full method) and R1 (a plain VLA) act on held-out scenes of every suite they were trained on. Then
+R7 learns a goal it never had, bare pedestals, from demonstrations and questions made on the spot, and is measured on
 held-out scenes before and after.
 """
 

@@ -56,7 +56,7 @@ def tabletop(ablation: str = "R7", data: Path = DATA) -> TrainConfig:
 
 
 def adapt(policy: Path | str, data: Path) -> TrainConfig:
-    """Co-train a tabletop policy, a folder or a shipped one, on the data of a new task for minutes; its method is kept."""
+    """Co-train a policy (a folder, or a shipped one by name) on the data of a new task for minutes; same method."""
     config = tabletop(data=data)
     return replace(
         config,
