@@ -18,6 +18,7 @@ import pytest
 import torch
 from tiny_models import EMBODIMENT, SMALL
 
+from thinkvla.backbones.build import BackboneConfig
 from thinkvla.data.lerobot_writer import write_episodes
 from thinkvla.data.spatial_qa import write_questions
 from thinkvla.train.config import DataConfig, OptimizerConfig, TrainConfig
@@ -64,6 +65,7 @@ def small_run(small_data: Path, tmp_path: Path) -> TrainConfig:
             workers=0,
         ),
         method=replace(SMALL, geometry_dim=48),
+        backbone=BackboneConfig("tiny_random"),
         optimizer=OptimizerConfig(backbone_lr=1e-3, head_lr=1e-3, adapter_lr=1e-3, warmup_steps=2),
         steps=6,
         batch_size=2,

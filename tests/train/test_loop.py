@@ -41,7 +41,8 @@ def test_run_leaves_everything(small_run: TrainConfig) -> None:
     checkpoints = sorted(path.name for path in (small_run.output / "checkpoints").iterdir())
     assert checkpoints == ["step-000004", "step-000006"], "the newest two are kept"
     line = json.loads((small_run.output / "metrics.jsonl").read_text().splitlines()[-1])
-    terms = {"loss/action", "loss/geometry", "loss/reasoning", "loss/language"}
+    terms = {"loss/action", "loss/geometry", "loss/reasoning", "loss/language", "anchor_similarity"}
+    assert -1 <= line["anchor_similarity"] <= 1
     assert terms | {"learning_rate", "samples_per_second", "data_wait"} <= line.keys()
     policy, _ = load_checkpoint(final)
     assert policy.config == small_run.method
@@ -138,3 +139,35 @@ def test_missing_questions_are_named(small_run: TrainConfig, field: str, qa_data
             method=replace(small_run.method, qa_data=qa_data),  # type: ignore[arg-type]
             data=replace(small_run.data, **{field: None}),  # type: ignore[arg-type]
         )
+
+
+def test_held_out_episodes_are_left_out_and_measured(small_run: TrainConfig) -> None:
+    """A third of three episodes: the last one."""
+    config = replace(small_run, data=replace(small_run.data, held_out=0.34))
+    episodes = EpisodeDataset(config.data.episodes)
+    policy, preprocessor = build_policy(config, episodes)
+    data = co_training_data(config, episodes, preprocessor, (0, 1))
+    assert (data.frames, data.held_out_frames) == (range(21), range(21, 36))
+    error = loop.held_out_error(policy.eval(), data)
+    total = count = 0.0
+    for number in range(loop.HELD_OUT_BATCHES):
+        batch = data.held_out(number)
+        difference = (policy.act(batch.tokens) - batch.actions_BCA).abs()[batch.valid_BC]
+        total, count = total + difference.sum().item(), count + difference.numel()
+    assert error == pytest.approx(total / count, rel=1e-5)
+    train(config)
+    logged = [json.loads(line) for line in (config.output / "metrics.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in logged if "held_out/action" in line] == [2, 4, 6]
+    with pytest.raises(ValueError, match=r"data\.held_out is 1; expected 0 <= share < 1"):
+        replace(small_run.data, held_out=1)
+
+
+def test_a_run_may_begin_with_a_policy_of_the_same_method(small_run: TrainConfig, tmp_path: Path) -> None:
+    first = train(replace(small_run, steps=3))
+    further = replace(small_run, output=tmp_path / "further", start=first)
+    episodes = EpisodeDataset(further.data.episodes)
+    policy, _ = build_policy(further, episodes)
+    for a, b in zip(policy.parameters(), load_checkpoint(first)[0].parameters(), strict=True):
+        assert torch.equal(a, b)
+    with pytest.raises(ValueError, match=r"another method: anchor_tokens \(\d there, 8 here\)"):
+        build_policy(replace(further, method=replace(further.method, anchor_tokens=8)), episodes)
