@@ -60,6 +60,12 @@ def test_things_stand_on_the_table_or_on_what_is_asked_for(shape: str) -> None:
         np.testing.assert_allclose(position, [0.45, 0.1, base + SHAPES[shape].half_size[2]], atol=1e-9)
 
 
+def test_a_pedestal_is_as_high_as_asked_for() -> None:
+    pedestal = ThingSpec("pedestal", "brown", 0.45, 0.0, height=0.11)
+    np.testing.assert_allclose(extent(pedestal), [0.046, 0.046, 0.055], atol=1e-6)
+    assert pedestal.top == pytest.approx(0.11)
+
+
 def test_colours_are_well_apart() -> None:
     values = np.array(list(COLOURS.values()))
     distances = np.linalg.norm(values[:, None] - values[None], axis=-1)
@@ -71,6 +77,8 @@ def test_wrong_scenes_are_refused() -> None:
         build_model(SceneSpec((ThingSpec("pyramid", "red", 0.4, 0),), *NO_GOAL))
     with pytest.raises(ValueError, match="unknown colour 'mauve'"):
         build_model(SceneSpec((ThingSpec("cube", "mauve", 0.4, 0),), *NO_GOAL))
+    with pytest.raises(ValueError, match="thing 'red cube': height is for pedestals"):
+        build_model(SceneSpec((ThingSpec("cube", "red", 0.4, 0, height=0.1),), *NO_GOAL))
     with pytest.raises(ValueError, match="two things are called 'red cube'"):
         build_model(SceneSpec((ThingSpec("cube", "red", 0.4, 0), ThingSpec("cube", "red", 0.5, 0)), *NO_GOAL))
 
