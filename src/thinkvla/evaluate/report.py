@@ -18,6 +18,7 @@ from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
 from thinkvla.evaluate.curves import Curve, draw_curves, read_metrics
+from thinkvla.evaluate.qa_section import answers_section, is_qa_result
 from thinkvla.evaluate.results import Episode, EvaluationResult, Rate
 from thinkvla.evaluate.samples import data_url, draw_samples
 from thinkvla.tabletop.seeds import seeds
@@ -58,17 +59,19 @@ def write_report(
 
     Args:
         output: the HTML file, usually ``report.html``; an older one is replaced.
-        evaluations: output folders of evaluations, in the order to show them.
+        evaluations: output folders of evaluations in closed loop or of questions, in the order to show them.
         training: output folder of the training run, for its curves and configuration.
         dataset: the generated data set's folder, for samples.
         title: heading of the page.
 
     Raises ValueError naming the folder or file that is missing or not what it should be.
     """
+    answers = [folder for folder in evaluations if is_qa_result(folder)]
     html = _template().render(
         title=title,
         created=datetime.now(UTC),
-        sections=[_section(folder) for folder in evaluations],
+        sections=[_section(folder) for folder in evaluations if folder not in answers],
+        answers=answers_section(answers) if answers else None,
         training=_training(training) if training else None,
         samples=draw_samples(dataset) if dataset else None,
     )
