@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from thinkvla.contract import ActionChunk, Embodiment, Image, Observation
-from thinkvla.method.batch import QuestionBatch, RobotBatch, Tokens, labelled_batch, pad_prompts
+from thinkvla.method.batch import LENGTH_STEP, QuestionBatch, RobotBatch, Tokens, labelled_batch, pad_prompts
 from thinkvla.method.config import MethodConfig
 from thinkvla.method.prompts import Prompt, Prompts
 
@@ -150,7 +150,7 @@ class Preprocessor:
         actions = np.stack([self.normalizer.normalize(s.actions) for s in samples])
         geometry = [s.geometry for s in samples if s.geometry is not None]
         return RobotBatch(
-            pad_prompts(prompts, pixels, grids),
+            pad_prompts(prompts, pixels, grids, LENGTH_STEP),
             torch.from_numpy(actions),
             torch.from_numpy(np.stack([s.valid for s in samples])),
             torch.from_numpy(np.stack(geometry)) if geometry else None,
@@ -233,7 +233,6 @@ class Preprocessor:
             observation.check(self.embodiment)
         images = [o.images[camera] for o in observations for camera in self.embodiment.cameras]
         return prepare_images(self.image_processor, images)
-
 
 
 def prepare_images(processor: Any, images: Sequence[Image]) -> tuple[Tensor | None, Tensor | None, list[int]]:

@@ -11,6 +11,10 @@ from torch import Tensor
 from thinkvla.method.prompts import IGNORE, PAD, PREFIX, Prompt
 
 
+LENGTH_STEP = 16
+"""Training batches are padded to a multiple of so many tokens: libraries prepare, and keep, kernels for every shape."""
+
+
 class _Movable:
     """Moves every tensor of a dataclass, nested ones included, to a device."""
 
@@ -83,9 +87,10 @@ class QuestionBatch(_Movable):
     labels_BL: Tensor
 
 
-def pad_prompts(prompts: list[Prompt], pixels: Tensor | None, grids_N3: Tensor | None) -> Tokens:
-    """Stack prompts of different lengths into one batch, padded on the right."""
-    length = max(len(prompt.ids) for prompt in prompts)
+def pad_prompts(prompts: list[Prompt], pixels: Tensor | None, grids_N3: Tensor | None, multiple: int = 1) -> Tokens:
+    """Stack prompts of different lengths into one batch, padded on the right to a ``multiple`` of tokens."""
+    longest = max(len(prompt.ids) for prompt in prompts)
+    length = -(-longest // multiple) * multiple
     ids = torch.zeros(len(prompts), length, dtype=torch.long)
     segments = torch.full((len(prompts), length), PAD, dtype=torch.long)
     for row, prompt in enumerate(prompts):
@@ -95,8 +100,8 @@ def pad_prompts(prompts: list[Prompt], pixels: Tensor | None, grids_N3: Tensor |
 
 
 def labelled_batch(prompts: list[Prompt], pixels: Tensor | None, grids_N3: Tensor | None) -> QuestionBatch:
-    """Stack prompts with labels into one batch, as :func:`pad_prompts` does."""
-    tokens = pad_prompts(prompts, pixels, grids_N3)
+    """Stack prompts with labels into one training batch, padded to a multiple of LENGTH_STEP."""
+    tokens = pad_prompts(prompts, pixels, grids_N3, LENGTH_STEP)
     labels = torch.full_like(tokens.ids_BL, IGNORE)
     for row, prompt in enumerate(prompts):
         labels[row, : len(prompt.ids)] = torch.tensor(prompt.labels)
