@@ -32,7 +32,7 @@ class QAOptions:
     """Which model to ask what, and where the results go.
 
     Attributes:
-        checkpoint: folder of a policy's checkpoint, or of a plain Qwen3-VL as published.
+        checkpoint: folder of a policy's checkpoint, of a plain Qwen3-VL as published, or the name of a shipped model.
         output: new folder for the results.
         questions: questions of each category, at most.
         suites: suites of the tabletop world whose held-out scenes are asked about; default: object.
