@@ -1,4 +1,4 @@
-"""The command line: ``thinkvla demo | data | train | eval | report | doctor``.
+"""The command line: ``thinkvla demo | data | train | eval | grid | report | doctor``.
 
 Every option is a field of a configuration dataclass; ``thinkvla COMMAND --help`` shows them all with their defaults.
 """
@@ -24,6 +24,7 @@ USAGE = """usage: thinkvla COMMAND ...
   train RECIPE         co-train a policy; recipes are listed by 'thinkvla train'
   eval CHECKPOINT      success rate in closed loop, with intervals and videos
   eval MODEL --qa      how well a policy or a plain Qwen3-VL answers held-out 2D and 3D questions
+  grid CHECKPOINT      success rates over suites and perturbations, resumable, with a table
   report               one self-contained HTML page from results
   doctor               what is installed, and whether rendering works
 
@@ -60,6 +61,7 @@ def run(arguments: Sequence[str]) -> int:
         ("data", "refresh"): _refresh,
         ("train",): _train,
         ("eval",): _evaluate,
+        ("grid",): _grid,
         ("report",): _report,
         ("doctor",): _doctor,
     }
@@ -163,6 +165,14 @@ def _evaluate_answers(arguments: list[str]) -> int:
     result = evaluate_qa(options)
     Console(width=max(Console().width, 140)).print(qa_table(result))
     print(f"every answer is in {options.output}")
+    return 0
+
+
+def _grid(arguments: list[str]) -> int:
+    from thinkvla.evaluate.grid import GridOptions, grid_table, run_grid
+
+    options = tyro.cli(GridOptions, args=arguments, prog="thinkvla grid")
+    Console().print(grid_table(run_grid(options)))
     return 0
 
 

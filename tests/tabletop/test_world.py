@@ -65,6 +65,10 @@ def test_restore_continues_exactly_where_the_snapshot_was_taken(world: World) ->
         for action in actions[8:]:
             other.step(action)
         assert np.array_equal(world.snapshot(), other.snapshot())
+        other.restore(moment, SEED)  # once more, in a world that has gone on
+        for action in actions[8:]:
+            other.step(action)
+        assert np.array_equal(world.snapshot(), other.snapshot())
         with pytest.raises(ValueError, match="task and seed it was taken from"):
             other.restore(moment[:-1], SEED)
 

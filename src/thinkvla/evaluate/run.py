@@ -37,7 +37,7 @@ class EvaluateOptions:
     """What to evaluate, on what, and where the results go.
 
     Attributes:
-        checkpoint: folder of a checkpoint, or ``expert`` for the scripted expert.
+        checkpoint: folder of a checkpoint, name of a shipped policy, or ``expert`` for the scripted expert.
         output: new folder for the results.
         suite: name of the suite.
         tasks: names of tasks of the suite; none means all.
@@ -72,14 +72,15 @@ def evaluate(options: EvaluateOptions) -> EvaluationResult:
         ContractError: the checkpoint is for another robot.
         RuntimeError: no episode could be started.
     """
+    _require_new(options.output)
     check(options)
     if options.checkpoint == EXPERT:
         return _run(ExpertPolicy(_perturbation(options)), options, fingerprint=None, privileged=True)
     from thinkvla.checkpoint import fingerprint  # torch is needed for a checkpoint only
     from thinkvla.deploy import load_policy
 
-    policy = load_policy(Path(options.checkpoint))
-    return _run(policy, options, fingerprint=fingerprint(Path(options.checkpoint)), privileged=False)
+    policy = load_policy(options.checkpoint)
+    return _run(policy, options, fingerprint=fingerprint(options.checkpoint), privileged=False)
 
 
 def evaluate_policy(policy: Policy, options: EvaluateOptions, fingerprint: str | None = None) -> EvaluationResult:
@@ -87,14 +88,18 @@ def evaluate_policy(policy: Policy, options: EvaluateOptions, fingerprint: str |
 
     ``options.checkpoint`` and ``fingerprint`` then only say in the results which policy it is.
     """
+    _require_new(options.output)
     check(options)
     return _run(policy, options, fingerprint=fingerprint, privileged=False)
 
 
+def _require_new(output: Path) -> None:
+    if output.exists():
+        raise ValueError(f"output folder {output} exists already; choose another name or remove it")
+
+
 def check(options: EvaluateOptions) -> None:
-    """Raise ValueError for options that do not fit."""
-    if options.output.exists():
-        raise ValueError(f"output folder {options.output} exists already; choose another name or remove it")
+    """Raise ValueError for options that do not fit; the output folder is not looked at."""
     for name, least in (("episodes", 1), ("workers", 1), ("videos", 0)):
         if getattr(options, name) < least:
             raise ValueError(f"{name} is {getattr(options, name)}; it must be at least {least}")

@@ -33,6 +33,7 @@ _STATE = mujoco.mjtState.mjSTATE_INTEGRATION
 class _Episode:
     """What a reset builds."""
 
+    seed: int
     scene: SceneSpec
     model: Any
     data: Any
@@ -141,7 +142,9 @@ class World:
         Raises:
             ValueError: the vector's length is not that of this task's scene for the seed.
         """
-        now = self._build(seed)
+        now = self._episode
+        if now is None or now.seed != seed:  # compiling a model takes far longer than setting its state
+            now = self._build(seed)
         size = mujoco.mj_stateSize(now.model, _STATE)
         if vector.shape != (size + 12,):
             raise ValueError(
@@ -177,5 +180,5 @@ class World:
     def _build(self, seed: int) -> _Episode:
         scene = self.task.scene(seed)
         model = build_model(scene)
-        self._episode = _Episode(scene, model, mujoco.MjData(model), HandController(model))
+        self._episode = _Episode(seed, scene, model, mujoco.MjData(model), HandController(model))
         return self._episode
