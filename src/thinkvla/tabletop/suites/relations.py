@@ -3,8 +3,8 @@
 Left, right, in front and behind are as the front camera sees it from across the table: left in its picture is the
 robot's right (−y), in front is nearer to the camera (+x). Distances are between centres, on the table.
 
-A relation holds only by a margin, and for one candidate only; every other misses it by the margin too. At MARGIN the
-camera's perspective, which moves a thing sideways by up to 0.043 m as it comes nearer, cannot reverse left and right.
+A relation holds only by a margin, and for one candidate only; every other misses it by the margin too. At MARGIN
+perspective, which moves a thing sideways by up to 0.036 m over the depth of the table, cannot reverse left and right.
 """
 
 from __future__ import annotations
