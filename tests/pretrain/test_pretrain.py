@@ -27,6 +27,7 @@ from thinkvla.pretrain.pictures import (
     read_pictures,
     write_pictures,
 )
+from thinkvla.pretrain.pointing import SMALLEST, pointing_loss
 from thinkvla.tabletop.seeds import seeds
 
 SCENES = 26  # with two moments each, one moment is held out
@@ -125,10 +126,10 @@ def test_a_stopped_run_goes_on_and_its_backbone_loads(
     stopped = replace(config, output=tmp_path / "stopped")
     step = _Reporter.step
 
-    def dies(self: _Reporter, number: int, *values: float, last: bool) -> None:
+    def dies(self: _Reporter, number: int, losses: list[float], rate: float, *, last: bool) -> None:
         if number == 3:
             raise KeyboardInterrupt
-        step(self, number, *values, last=last)
+        step(self, number, losses, rate, last=last)
 
     with monkeypatch.context() as patched:
         patched.setattr(_Reporter, "step", dies)
@@ -144,3 +145,45 @@ def test_a_stopped_run_goes_on_and_its_backbone_loads(
     assert rows[-1]["held_out/language"] > 0
     with pytest.raises(ValueError, match="started with another configuration"):
         pretrain(replace(stopped, seed=1))
+
+
+def test_names_in_instructions_are_found_with_their_places(pictures: Path) -> None:
+    """Every mention is the last word of a name, and its places are those that the answer tells."""
+    batches, prompts = make_batches(pictures)
+    tokenizer = prompts.tokenizer
+    found = 0
+    for number in range(5):
+        batch = batches[number]
+        for (row, token), places in zip(batch.mentions_M2.tolist(), batch.places_MV2, strict=True):
+            ids = batch.talk.tokens.ids_BL[row]
+            name = tokenizer.decode(ids[token - 1 : token + 1]).strip()  # type: ignore[attr-defined]
+            rest = tokenizer.decode(ids[token:])  # type: ignore[attr-defined]
+            line = next(line for line in rest.splitlines() if line.startswith(f"{name}: "))
+            told = [UNSEEN if p.isnan().any() else "{}, {}".format(*(100 * p).round().int().tolist()) for p in places]
+            assert line == f"{name}: {'; '.join(told)}"
+            found += 1
+    assert found > 10
+
+
+def test_pointing_loss_by_hand(pictures: Path) -> None:
+    """Attention 0.5 at the right image token in the view's head, nothing elsewhere."""
+    batch = next(b for b in map(make_batches(pictures)[0].__getitem__, range(5)) if len(b.mentions_M2))
+    seen = int((~batch.places_MV2.isnan().any(dim=-1)).sum())
+    length = batch.talk.tokens.ids_BL.shape[1]
+    is_image = batch.talk.tokens.ids_BL == prompts_image_token(pictures)
+    weights = torch.zeros(len(is_image), 4, length, length)
+    for (row, token), places in zip(batch.mentions_M2.tolist(), batch.places_MV2.tolist(), strict=True):
+        image_tokens = is_image[row].nonzero().flatten().tolist()
+        for view, (column, line) in enumerate(places):
+            if column == column:  # not NaN
+                weights[row, 2 * view, token, image_tokens[16 * view + 4 * int(4 * line) + int(4 * column)]] = 0.5
+    loss = pointing_loss([weights, weights], batch, is_image, (4, 4))
+    assert seen > 0
+    assert loss.item() == pytest.approx(-np.log(0.5 + SMALLEST), rel=1e-5)
+    weights.zero_()
+    assert pointing_loss([weights], batch, is_image, (4, 4)).item() == pytest.approx(-np.log(SMALLEST), rel=1e-5)
+
+
+def prompts_image_token(pictures: Path) -> int:
+    token: int = make_batches(pictures)[1].tokenizer.convert_tokens_to_ids("<|image_pad|>")  # type: ignore[attr-defined]
+    return token

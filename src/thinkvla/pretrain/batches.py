@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -15,7 +17,7 @@ from torch import Tensor
 from thinkvla.method.batch import QuestionBatch, labelled_batch
 from thinkvla.method.prompts import Prompts
 from thinkvla.preprocessor import prepare_images
-from thinkvla.pretrain.pictures import COLOUR_CLASSES, SHAPE_CLASSES, conversation, read_pictures
+from thinkvla.pretrain.pictures import COLOUR_CLASSES, SHAPE_CLASSES, UNSEEN, Turns, conversation, read_pictures
 from thinkvla.train.mixture import shuffled
 
 HELD_OUT = 0.02
@@ -28,11 +30,15 @@ class PictureBatch:
 
     Attributes:
         talk: conversations, with labels on the assistant's turns.
+        mentions_M2: row and token of every name in an instruction, its last token.
+        places_MV2: column and row of the named thing in every view, as shares of the picture; NaN where out of sight.
         shapes_NhwS: share of each patch that each of SHAPE_CLASSES covers, for every image in order.
         colours_NhwC: the same of COLOUR_CLASSES.
     """
 
     talk: QuestionBatch
+    mentions_M2: Tensor
+    places_MV2: Tensor
     shapes_NhwS: Tensor
     colours_NhwC: Tensor
 
@@ -88,13 +94,46 @@ class PictureBatches:
         assert grids is not None, "every conversation is about a picture"
         remaining = iter(sizes)
         prompts = [self.prompts.conversation(turns, list(islice(remaining, views))) for turns, views in talks]
+        found = [
+            (row, *mention)
+            for row, (turns, views) in enumerate(talks)
+            if views == self.images.shape[1]
+            for mention in self._mentions(turns, prompts[row].ids)
+        ]
         rows, columns = (int(n) for n in grids[0, 1:])
         stacked = np.stack(labels)
         return PictureBatch(
             labelled_batch(prompts, pixels, grids),
+            torch.tensor([[row, token] for row, token, _ in found], dtype=torch.long).view(-1, 2),
+            torch.tensor([place for *_, place in found]).view(-1, self.images.shape[1], 2),
             _shares(stacked[..., 0], rows, columns, len(SHAPE_CLASSES)),
             _shares(stacked[..., 1], rows, columns, len(COLOUR_CLASSES)),
         )
+
+    def _mentions(self, turns: Turns, ids: Sequence[int]) -> Iterator[tuple[int, list[list[float]]]]:
+        """Last token of every name in the instructions of a talk, and the places that its answer tells."""
+        start = 0
+        for question, answer in turns:
+            for line in answer.splitlines():
+                name, places = line.split(": ")
+                token = _find(ids, self._tokens(f" {name}"), start)
+                if f" {name}" in question and token is not None:
+                    yield token, [_share(place) for place in places.split("; ")]
+            start = _find(ids, self._tokens(question.splitlines()[-1]), start) or start
+
+    def _tokens(self, text: str) -> list[int]:
+        return list(self.prompts.tokenizer(text, add_special_tokens=False)["input_ids"])
+
+
+def _find(ids: Sequence[int], wanted: Sequence[int], start: int) -> int | None:
+    """Place of the last of the ``wanted`` tokens where they first stand in a row in ``ids`` from ``start`` on."""
+    size = len(wanted)
+    return next((i + size - 1 for i in range(start, len(ids) - size + 1) if list(ids[i : i + size]) == wanted), None)
+
+
+def _share(place: str) -> list[float]:
+    """``17, 63`` in percent → shares; NaN where the thing is out of sight."""
+    return [math.nan] * 2 if place == UNSEEN else [int(number) / 100 for number in place.split(", ")]
 
 
 def _shares(labels_NHW: NDArray[np.uint8], rows: int, columns: int, classes: int) -> Tensor:

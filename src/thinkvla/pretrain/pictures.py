@@ -41,6 +41,8 @@ UNSEEN = "out of sight"
 WHERE = "\nWhere in the pictures are they?"
 INSTRUCTIONS = 3
 """Instructions of one moment that name its things."""
+BOTH_SHARE = 0.65
+"""Share of talks about all pictures."""
 FRONT_SHARE = 0.7
 """Share of the front camera's pictures among talks about one picture."""
 TURNS_ABOUT_BOTH, TURNS_ABOUT_ONE = 2, 4
@@ -206,7 +208,7 @@ def _places(state: SceneState, point: Vector, only: str | None = None) -> str:
 
 def conversation(talk: dict[str, Any], rng: np.random.Generator) -> tuple[int | None, Turns]:
     """A talk about one moment: the view it is about (None for all views), and some of its turns."""
-    view = None if rng.random() < 0.5 else int(rng.random() > FRONT_SHARE)
+    view = None if rng.random() < BOTH_SHARE else int(rng.random() > FRONT_SHARE)
     turns = talk["both"] if view is None else talk["single"][view]
     if not turns:
         view, turns = None, talk["both"]
