@@ -36,6 +36,7 @@ def general(category: str, answer: str) -> QARow:
         ("Therefore, the final answer is Ball.", False, False),
         ("Therefore, the final answer is", False, False),
         ("Therefore, the final answer is E.", False, False),
+        ("Therefore, the final answer is B.00, 0.00).", False, False),
         ("B", False, False),
         ("The gripper is higher.", False, False),
         ("", False, False),

@@ -15,7 +15,7 @@ NEAR = 5.0
 TWO_CHOICES = ("presence", "left_right", "above_below")
 """General categories whose questions name both possible answers, or ask yes or no."""
 
-_FINAL = re.compile(r"therefore, the final answer is ([a-d])\b", re.IGNORECASE)
+_FINAL = re.compile(r"therefore, the final answer is ([a-d])(?=\.?(?:\s|$))", re.IGNORECASE)
 _OPTION = re.compile(r"^[A-D]\. ", re.MULTILINE)
 _NUMBER = r"(-?\d+(?:\.\d+)?)"
 _LOCATION = re.compile(rf"3D location of the ([^.()]+) is \({_NUMBER}, {_NUMBER}, {_NUMBER}\)")
