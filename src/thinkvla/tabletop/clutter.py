@@ -109,14 +109,17 @@ def _moved(stack: Stack, step: tuple[float, float]) -> Stack:
 
 def _within(stack: Stack) -> bool:
     """Whether a stack stands where the robot reaches it and the camera sees it."""
-    area, wider = (AREA, WIDER) if len(stack) == 1 else (RAISED_AREA, 0.0)
+    area = AREA if len(stack) == 1 else RAISED_AREA
+    wider = 0.0 if stack[0].shape == "pedestal" else WIDER
     places = zip(area, (stack[0].x, stack[0].y), strict=True)
     return all(low - wider <= place <= high + wider for (low, high), place in places)
 
 
 def _free(stack: Stack, others: Sequence[Stack], scene: SceneSpec) -> bool:
-    """Whether a stack is within reach, none of the others is in its way, and it hides none."""
-    return _within(stack) and all(_apart(stack, other, scene) and not hides(stack, other) for other in others)
+    """Whether a stack is within reach, none of the others is in its way, and neither hides the other."""
+    return _within(stack) and all(
+        _apart(stack, other, scene) and not hides(stack, other) and not hides(other, stack) for other in others
+    )
 
 
 def _apart(one: Stack, other: Stack, scene: SceneSpec) -> bool:
