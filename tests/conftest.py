@@ -16,11 +16,14 @@ sys.path.insert(0, str(Path(__file__).parent))
 import numpy as np
 import pytest
 import torch
-from tiny_models import EMBODIMENT, SMALL
+from tiny_models import EMBODIMENT, SMALL, build
 
 from thinkvla.backbones.build import BackboneConfig
+from thinkvla.checkpoint import save_checkpoint
 from thinkvla.data.lerobot_writer import write_episodes
 from thinkvla.data.spatial_qa import write_questions
+from thinkvla.diagnose.moments import Moment, moments
+from thinkvla.method.config import MethodConfig
 from thinkvla.train.config import DataConfig, OptimizerConfig, TrainConfig
 
 torch.set_num_threads(1)
@@ -72,6 +75,28 @@ def small_run(small_data: Path, tmp_path: Path) -> TrainConfig:
         question_batch_size=2,
         save_every=2,
     )
+
+
+@pytest.fixture(scope="session")
+def thinking(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A checkpoint of a random policy with all of the method (R7), for the simulator teacher's features."""
+    folder = tmp_path_factory.mktemp("checkpoints") / "thinking" / "policy"
+    save_checkpoint(folder, *build(replace(SMALL, geometry_dim=48, pooling="attention")))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def plain(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A checkpoint of a random policy with nothing of the method (R1)."""
+    folder = tmp_path_factory.mktemp("checkpoints") / "plain" / "policy"
+    save_checkpoint(folder, *build(MethodConfig("none", False, False, False, vision_block=2), seed=1))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def seen() -> list[Moment]:
+    """Three moments of held-out scenes."""
+    return moments("object", 3)
 
 
 def _image(rng: np.random.Generator) -> np.ndarray:

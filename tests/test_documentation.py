@@ -17,6 +17,7 @@ PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), ROOT / "benc
 
 # What makes a command small enough for a test, by how it begins (the first counts); all else is as shown.
 SMALL = {
+    "diagnose": "--observations 2",
     "eval runs/tabletop/policy --qa": "--questions 1 --limit 20",
     "data generate": "--episodes 2 --questions 2 --workers 1",
     "train": "--steps 2 --batch-size 2 --question-batch-size 2 --optimizer.warmup-steps 1 --data.workers 0",

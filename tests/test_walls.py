@@ -42,6 +42,20 @@ MAY_KNOW = {
         "versions",
     },
     "evaluate": {"answering", "checkpoint", "contract", "data", "deploy", "files", "progress", "tabletop", "versions"},
+    "diagnose": {
+        "backbones",
+        "checkpoint",
+        "contract",
+        "deploy",
+        "evaluate",
+        "files",
+        "method",
+        "preprocessor",
+        "progress",
+        "tabletop",
+        "teachers",
+        "versions",
+    },
     "doctor": {"tabletop", "versions"},
 }
 EVERYBODY = {"recipes", "cli", "demo"}  # know everyone, and nobody knows them

@@ -1,4 +1,4 @@
-"""The command line: ``thinkvla demo | data | train | eval | grid | report | doctor``.
+"""The command line: ``thinkvla demo | data | train | eval | grid | diagnose | report | doctor``.
 
 Every option is a field of a configuration dataclass; ``thinkvla COMMAND --help`` shows them all with their defaults.
 """
@@ -9,11 +9,16 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import fields
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import tyro
 from rich.console import Console
 
 from thinkvla import __version__
+
+if TYPE_CHECKING:
+    from thinkvla.diagnose.common import DiagnoseOptions
+    from thinkvla.evaluate.diagnosis import Diagnosis
 
 USAGE = """usage: thinkvla COMMAND ...
 
@@ -25,6 +30,8 @@ USAGE = """usage: thinkvla COMMAND ...
   eval CHECKPOINT      success rate in closed loop, with intervals and videos
   eval MODEL --qa      how well a policy or a plain Qwen3-VL answers held-out 2D and 3D questions
   grid CHECKPOINT      success rates over suites and perturbations, resumable, with a table
+  diagnose attention | geometry | gap CHECKPOINT ...
+                       what policies look at, their 3D features, how alike the anchor is under both prompts
   report               one self-contained HTML page from results
   doctor               what is installed, and whether rendering works
 
@@ -62,6 +69,9 @@ def run(arguments: Sequence[str]) -> int:
         ("train",): _train,
         ("eval",): _evaluate,
         ("grid",): _grid,
+        ("diagnose", "attention"): _attention,
+        ("diagnose", "geometry"): _geometry,
+        ("diagnose", "gap"): _gap,
         ("report",): _report,
         ("doctor",): _doctor,
     }
@@ -173,6 +183,33 @@ def _grid(arguments: list[str]) -> int:
 
     options = tyro.cli(GridOptions, args=arguments, prog="thinkvla grid")
     Console().print(grid_table(run_grid(options)))
+    return 0
+
+
+def _attention(arguments: list[str]) -> int:
+    from thinkvla.diagnose.attention import diagnose_attention
+
+    return _diagnose("attention", diagnose_attention, arguments)
+
+
+def _geometry(arguments: list[str]) -> int:
+    from thinkvla.diagnose.geometry import diagnose_geometry
+
+    return _diagnose("geometry", diagnose_geometry, arguments)
+
+
+def _gap(arguments: list[str]) -> int:
+    from thinkvla.diagnose.reasoning_gap import diagnose_gap
+
+    return _diagnose("gap", diagnose_gap, arguments)
+
+
+def _diagnose(kind: str, diagnose: Callable[[DiagnoseOptions], Diagnosis], arguments: list[str]) -> int:
+    from thinkvla.diagnose.common import DiagnoseOptions, numbers_table
+
+    options = tyro.cli(DiagnoseOptions, args=arguments, prog=f"thinkvla diagnose {kind}")
+    Console().print(numbers_table(diagnose(options)))
+    print(f"pictures and numbers are in {options.output}")
     return 0
 
 
