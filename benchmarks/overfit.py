@@ -2,8 +2,8 @@
 
     python benchmarks/overfit.py
 
-One demonstration without noise of each task of the suite ``object`` (training seed 0), the action loss alone (R1) from random weights,
-then the same ten seeds through the evaluation path of any policy. At least 9 of 10 are to succeed.
+One demonstration without noise of each task of the suite ``object`` (training seed 0), the action loss alone (R1) from
+random weights, then the same ten seeds through the evaluation path of any policy. At least 9 of 10 are to succeed.
 """
 
 from __future__ import annotations
