@@ -185,7 +185,7 @@ def test_every_episode_of_a_broken_policy_is_an_error(tmp_path: Path) -> None:
         ({"perturbation": "light"}, "level is 0"),
         ({"level": 2}, "no perturbation is given"),
         ({"first_seed": 99_999}, "not all in one published range"),
-        ({"checkpoint": "no/such/folder"}, "is not a checkpoint folder"),
+        ({"checkpoint": "no/such/folder"}, "is no folder"),
     ],
 )
 def test_unfit_options_are_refused(tmp_path: Path, change: dict[str, Any], words: str) -> None:
