@@ -165,6 +165,24 @@ def test_names_in_instructions_are_found_with_their_places(pictures: Path) -> No
     assert found > 10
 
 
+def test_answers_to_instructions_carry_the_places_they_tell(pictures: Path) -> None:
+    """Each reply's span begins right before an answer, and its goal is that answer's numbers."""
+    batches, prompts = make_batches(pictures)
+    batch = next(b for b in map(batches.__getitem__, range(5)) if len(b.replies_K2))
+    spans: dict[tuple[int, bytes], list[int]] = {}
+    for (row, token), goal in zip(batch.replies_K2.tolist(), batch.goals_K3V2, strict=True):
+        spans.setdefault((row, goal.numpy().tobytes()), []).append(token)
+    for (row, content), tokens in spans.items():
+        assert tokens == list(range(tokens[0], tokens[-1] + 1))
+        labels = batch.talk.labels_BL[row]
+        assert labels[tokens[0]] == IGNORE
+        answer = prompts.tokenizer.decode(labels[tokens[1] : tokens[-1] + 1])  # type: ignore[attr-defined]
+        goal = np.frombuffer(content, dtype=np.float32).reshape(3, 2, 2)
+        for line, places in zip(answer.removesuffix("<|im_end|>\n").splitlines(), goal, strict=True):
+            told = [UNSEEN if np.isnan(p).any() else "{}, {}".format(*np.rint(100 * p).astype(int)) for p in places]
+            assert line.split(": ")[1] in ("; ".join(told), told[0])  # the gripper's place is told in one view alone
+
+
 def test_pointing_loss_by_hand(pictures: Path) -> None:
     """Attention 0.5 at the right image token in the view's head, nothing elsewhere."""
     batch = next(b for b in map(make_batches(pictures)[0].__getitem__, range(5)) if len(b.mentions_M2))

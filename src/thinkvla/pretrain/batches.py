@@ -15,11 +15,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from thinkvla.method.batch import QuestionBatch, labelled_batch
-from thinkvla.method.prompts import Prompts
+from thinkvla.method.prompts import IGNORE, Prompt, Prompts
 from thinkvla.preprocessor import prepare_images
 from thinkvla.pretrain.pictures import COLOUR_CLASSES, SHAPE_CLASSES, UNSEEN, Turns, conversation, read_pictures
 from thinkvla.train.mixture import shuffled
 
+GOALS = 3
+"""Things whose places the answer to an instruction tells: target, container, gripper."""
 HELD_OUT = 0.02
 """Share of the moments, the last ones, that are never trained on."""
 
@@ -32,6 +34,8 @@ class PictureBatch:
         talk: conversations, with labels on the assistant's turns.
         mentions_M2: row and token of every name in an instruction, its last token.
         places_MV2: column and row of the named thing in every view, as shares of the picture; NaN where out of sight.
+        replies_K2: row and token of every place from which an instruction is answered, and of the answer itself.
+        goals_K3V2: places of target, container and gripper of that instruction in every view; NaN where not told.
         shapes_NhwS: share of each patch that each of SHAPE_CLASSES covers, for every image in order.
         colours_NhwC: the same of COLOUR_CLASSES.
     """
@@ -39,6 +43,8 @@ class PictureBatch:
     talk: QuestionBatch
     mentions_M2: Tensor
     places_MV2: Tensor
+    replies_K2: Tensor
+    goals_K3V2: Tensor
     shapes_NhwS: Tensor
     colours_NhwC: Tensor
 
@@ -100,12 +106,21 @@ class PictureBatches:
             if views == self.images.shape[1]
             for mention in self._mentions(turns, prompts[row].ids)
         ]
+        replies = [
+            (row, token, goal)
+            for row, (turns, views) in enumerate(talks)
+            if views == self.images.shape[1]
+            for span, goal in zip(_answer_spans(prompts[row]), map(_goal, turns), strict=True)
+            for token in span
+        ]
         rows, columns = (int(n) for n in grids[0, 1:])
         stacked = np.stack(labels)
         return PictureBatch(
             labelled_batch(prompts, pixels, grids),
             torch.tensor([[row, token] for row, token, _ in found], dtype=torch.long).view(-1, 2),
             torch.tensor([place for *_, place in found]).view(-1, self.images.shape[1], 2),
+            torch.tensor([[row, token] for row, token, _ in replies], dtype=torch.long).view(-1, 2),
+            torch.tensor([goal for *_, goal in replies]).view(-1, GOALS, self.images.shape[1], 2),
             _shares(stacked[..., 0], rows, columns, len(SHAPE_CLASSES)),
             _shares(stacked[..., 1], rows, columns, len(COLOUR_CLASSES)),
         )
@@ -129,6 +144,22 @@ def _find(ids: Sequence[int], wanted: Sequence[int], start: int) -> int | None:
     """Place of the last of the ``wanted`` tokens where they first stand in a row in ``ids`` from ``start`` on."""
     size = len(wanted)
     return next((i + size - 1 for i in range(start, len(ids) - size + 1) if list(ids[i : i + size]) == wanted), None)
+
+
+def _answer_spans(prompt: Prompt) -> list[range]:
+    """For each answer of a conversation, its tokens and the one before it, from which it begins."""
+    assert prompt.labels is not None, "a conversation has labels"
+    told = [label != IGNORE for label in prompt.labels]
+    begins = [i for i in range(1, len(told)) if told[i] and not told[i - 1]]
+    ends = [i for i in range(1, len(told) + 1) if told[i - 1] and (i == len(told) or not told[i])]
+    return [range(begin - 1, end) for begin, end in zip(begins, ends, strict=True)]
+
+
+def _goal(turn: tuple[str, str]) -> list[list[list[float]]]:
+    """Places of target, container and gripper, (GOALS, V, 2) shares, from an answer; NaN where it does not tell."""
+    told = [[_share(place) for place in line.split(": ")[1].split("; ")] for line in turn[1].splitlines()]
+    views = max(map(len, told))
+    return [places + [[math.nan] * 2] * (views - len(places)) for places in told]
 
 
 def _share(place: str) -> list[float]:

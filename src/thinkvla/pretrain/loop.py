@@ -3,10 +3,12 @@
     L = L_CE + patch_weight · L_patch + place_weight · L_place + pointing_weight · L_pointing
 
 L_patch is the cross-entropy of the shape and of the colour each patch shows, from the vision encoder's last block.
-L_place is the mean L1 distance, in shares of the picture, between where a thing is in each picture and what is read
-from the token that names it. L_pointing is the negative log of the attention that this token pays to the image token
-that shows the thing, in one head of some layers for each view. Without the two, 32 000 conversations taught what things
-are called but not where they are. The heads that read classes and places stay behind; a Qwen3-VL folder is kept.
+L_place is the mean L1 distance, in shares of the picture, between where things are in each picture and what is read
+from hidden states: of a thing, from the token that names it; of target, container and gripper, from every token of the
+answer to an instruction, where a policy has its action queries. L_pointing is the negative log of the attention that a
+name pays to the image token that shows the thing, in one head of some layers for each view. Without these two, 32 000
+conversations taught what things are called but not where they are. The heads that read classes and places stay behind;
+a Qwen3-VL folder is kept.
 """
 
 from __future__ import annotations
@@ -32,7 +34,7 @@ from thinkvla.method.batch import Tokens
 from thinkvla.method.config import MethodConfig
 from thinkvla.method.packing import block_mask
 from thinkvla.method.prompts import IGNORE, PAD, Prompts
-from thinkvla.pretrain.batches import PictureBatch, PictureBatches
+from thinkvla.pretrain.batches import GOALS, PictureBatch, PictureBatches
 from thinkvla.pretrain.pictures import COLOUR_CLASSES, SHAPE_CLASSES
 from thinkvla.pretrain.pointing import attention_weights, pointing_loss
 from thinkvla.tabletop.embodiment import TABLETOP
@@ -113,20 +115,26 @@ class PatchClassifier(nn.Module):
 
 
 class PlaceReader(nn.Module):
-    """Column and row in every picture, linear in the hidden state of the token that names a thing."""
+    """Column and row in every picture, linear in hidden states: of a thing where it is named, of all when answering."""
 
     def __init__(self, width: int, views: int) -> None:
         super().__init__()
-        self.linear = nn.Linear(width, 2 * views)
+        self.named = nn.Linear(width, 2 * views)
+        self.goal = nn.Linear(width, GOALS * 2 * views)
 
     def loss(self, hidden_BLD: Tensor, batch: PictureBatch) -> Tensor:
-        """Mean L1 distance over the places that are in sight; 0 for a batch that names none."""
-        rows, tokens = batch.mentions_M2.unbind(1)
-        read_MV2 = self.linear(hidden_BLD[rows, tokens]).view(batch.places_MV2.shape)
-        seen = ~batch.places_MV2.isnan()
-        distances = (read_MV2 - batch.places_MV2.nan_to_num()).abs() * seen
-        mean: Tensor = distances.sum() / seen.sum().clamp(min=1)
-        return mean
+        """Mean L1 distance of both over the places that are in sight; 0 for a batch that names none."""
+        named = _distance(self.named, hidden_BLD, batch.mentions_M2, batch.places_MV2)
+        return named + _distance(self.goal, hidden_BLD, batch.replies_K2, batch.goals_K3V2)
+
+
+def _distance(read: nn.Linear, hidden_BLD: Tensor, tokens_K2: Tensor, places: Tensor) -> Tensor:
+    """Mean L1 distance between the ``places`` (K, ..., 2) in sight and what is read from K tokens; 0 without any."""
+    rows, tokens = tokens_K2.unbind(1)
+    seen = ~places.isnan()
+    distances = (read(hidden_BLD[rows, tokens]).view(places.shape) - places.nan_to_num()).abs() * seen
+    mean: Tensor = distances.sum() / seen.sum().clamp(min=1)
+    return mean
 
 
 def pretrain(config: PretrainConfig) -> Path:

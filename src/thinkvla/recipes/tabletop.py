@@ -47,7 +47,7 @@ def tabletop(ablation: str = "R7", data: Path = DATA) -> TrainConfig:
         optimizer=OptimizerConfig(
             backbone_lr=7e-4, head_lr=1e-3, adapter_lr=1e-3, floor_lr=1e-5, warmup_steps=100, weight_decay=0.01
         ),
-        steps=5200,
+        steps=3300,
         batch_size=32,
         question_batch_size=4,
         precision="bf16_matmul",
