@@ -218,16 +218,16 @@ def _report(arguments: list[str]) -> int:
 
     def write(
         evaluations: tyro.conf.Positional[tuple[Path, ...]],
-        training: Path | None = None,
+        training: tuple[Path, ...] = (),
         dataset: Path | None = None,
         output: Path = Path("report.html"),
         title: str = "thinkvla",
     ) -> Path:
-        """One page from evaluation folders, a training run and a data set.
+        """One page from results, training runs and a data set.
 
         Args:
-            evaluations: result folders of 'thinkvla eval'.
-            training: run folder of 'thinkvla train', for its curves and configuration.
+            evaluations: folders of 'thinkvla eval', 'thinkvla grid' and 'thinkvla diagnose', or a folder of such.
+            training: run folders of 'thinkvla train', for their curves and configurations.
             dataset: folder of 'thinkvla data generate', for samples.
             output: the page; an older one is replaced.
             title: heading of the page.

@@ -100,5 +100,5 @@ def demo(options: DemoOptions) -> Path:
 
     console.rule("4/4 report")
     report = folder / "report.html"
-    write_report(report, evaluations=results, training=folder / "run", dataset=data, title="thinkvla demo")
+    write_report(report, evaluations=results, training=[folder / "run"], dataset=data, title="thinkvla demo")
     return report

@@ -70,19 +70,34 @@ def test_smoothing_is_a_weighted_mean_of_the_past(values: list[float], span: flo
 
 def test_drawings_take_the_pages_colours(tmp_path: Path) -> None:
     write_metrics(tmp_path)
-    curves = draw_curves(read_metrics(tmp_path))
+    curves = draw_curves([read_metrics(tmp_path)])
     assert [curve.title for curve in curves] == ["Total loss", "Action loss", "Learning rate"]
-    assert curves[2].last == pytest.approx(1e-4)
+    assert curves[2].last[0] == pytest.approx(1e-4)
     for curve in curves:
         root = ElementTree.fromstring(curve.svg)
         assert root.attrib["aria-label"] == f"{curve.title} over training steps"
         assert "width" not in root.attrib
         assert "viewBox" in root.attrib
-        assert "var(--accent)" in curve.svg
+        assert "var(--series-1)" in curve.svg
         assert "#0" not in curve.svg.replace("#000000", "").split("<defs>")[0]
 
 
 def test_same_metrics_give_the_same_drawing(tmp_path: Path) -> None:
     write_metrics(tmp_path)
     metrics = read_metrics(tmp_path)
-    assert draw_curves(metrics) == draw_curves(metrics)
+    assert draw_curves([metrics]) == draw_curves([metrics])
+
+
+def test_runs_share_a_drawing_where_they_logged_the_same() -> None:
+    runs = [
+        {"loss": ([1.0, 2.0], [4.0, 3.0]), "anchor_similarity": ([1.0, 2.0], [0.1, 0.2])},
+        {"loss": ([1.0, 3.0], [2.0, 1.0]), "held_out/action": ([3.0], [0.5])},
+    ]
+    loss, held_out, similarity = draw_curves(runs)
+    assert loss.last == (3.0, 1.0)
+    assert "var(--series-1)" in loss.svg
+    assert "var(--series-2)" in loss.svg
+    assert held_out.last == (None, 0.5)
+    assert "var(--series-2)" in held_out.svg, "a run keeps its colour, and a single value is seen"
+    assert "var(--series-1)" not in held_out.svg
+    assert (similarity.name, similarity.last) == ("anchor_similarity", (0.2, None))

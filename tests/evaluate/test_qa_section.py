@@ -83,7 +83,7 @@ def test_different_questions_are_pointed_out(folders: list[Path], tmp_path: Path
 def test_the_report_takes_both_kinds_of_results(folders: list[Path], tmp_path: Path) -> None:
     assert is_qa_result(folders[0])
     assert not is_qa_result(tmp_path)
-    write_report(tmp_path / "report.html", evaluations=folders, training=None, dataset=None, title="answers")
+    write_report(tmp_path / "report.html", evaluations=folders, title="answers")
     html = (tmp_path / "report.html").read_text("utf-8")
     assert '<section id="answers">' in html
     assert '<a href="#answers">' in html

@@ -47,7 +47,9 @@ LAYERS_OF = 1
 MOST_LAYERS = 6
 """Layers drawn of a deeper model, evenly over its depth."""
 BRIGHTEST = 0.95
-"""Quantile of a map's values from which on they are drawn brightest."""
+"""Quantile of a view's values from which on they are drawn brightest."""
+LEAST_BRIGHTEST = 1.5
+"""Multiple of an even share below which nothing is drawn brightest, so that a map without aim stays dim."""
 EXPLANATION = (
     "Attention of the action queries over the image tokens, averaged over heads, queries and layers. In each view, "
     "what glows gets more than an even share of the view's attention; the most attended twentieth is drawn alike, "
@@ -209,7 +211,7 @@ def _column(heading: str, moment: Moment, shares: Map) -> Column:
     for picture, view in zip(moment.pictures, shares, strict=True):
         even = view / view.mean()
         # Single tokens that every query attends to would leave all others dark.
-        brightest = max(float(np.quantile(even, BRIGHTEST)), 1.1)
+        brightest = max(float(np.quantile(even, BRIGHTEST)), LEAST_BRIGHTEST)
         drawn.append(heat(picture, (even - 1) / (brightest - 1)))
         notes.append(f"{view.sum() / shares.sum():.0%} of both, up to {even.max():.1f} × even")
     return Column(heading, drawn, notes)

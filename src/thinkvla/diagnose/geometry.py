@@ -31,6 +31,7 @@ from thinkvla.diagnose.pictures import Column, colours, shades, sheet
 from thinkvla.evaluate.diagnosis import Diagnosis
 from thinkvla.files import new_folder
 from thinkvla.method.geometry import geometry_distance
+from thinkvla.tabletop.sensing import FARTHEST
 from thinkvla.teachers.simulator import SimulatorTeacher
 from thinkvla.versions import versions
 
@@ -149,7 +150,8 @@ def _truth(moment: Moment, drawn: Sequence[Moment]) -> list[Column]:
     """The picture, how far everything is, and where: points' x, y, z as red, green and blue."""
     size = moment.pictures[0].shape[:2]
     low, high = (np.quantile(np.stack([m.points for m in drawn]), q, axis=(0, 1, 2, 3)) for q in (0.05, 0.95))
-    near, far = zip(*(np.quantile(view, (0.02, 0.95)) for view in moment.distances), strict=True)
+    hit = [view[view < 0.99 * FARTHEST] for view in moment.distances]  # the sky would take all shades
+    near, far = zip(*(np.quantile(view, (0.02, 0.98)) for view in hit), strict=True)
     distances = [shades(-d, -f, -n, size) for d, n, f in zip(moment.distances, near, far, strict=True)]
     points = [colours((view - low) / (high - low), size) for view in moment.points]
     return [

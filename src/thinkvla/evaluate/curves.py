@@ -1,43 +1,44 @@
-"""Training curves as inline SVG that takes its colours from the page, so that they suit light and dark."""
+"""Training curves: what runs logged, one drawing for each quantity, the runs over each other."""
 
 from __future__ import annotations
 
-import io
 import json
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from matplotlib import rc_context
-from matplotlib.backends.backend_svg import FigureCanvasSVG
-from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, MaxNLocator
 
+from thinkvla.evaluate.drawing import drawing, series_colour
+
 METRICS_FILE = "metrics.jsonl"
-# Stand-ins that matplotlib understands, replaced by what only a browser does.
-PAGE_COLOURS = {"#010101": "currentColor", "#020202": "var(--accent)", "#030303": "var(--line)"}
-INK, ACCENT, GRID = PAGE_COLOURS
+SIMILARITY = "anchor_similarity"
 TITLES = {
     "loss": "Total loss",
     "loss/action": "Action loss",
+    "held_out/action": "Action error on held-out demonstrations",
     "loss/geometry": "Geometry loss",
     "loss/reasoning": "Reasoning loss",
     "loss/language": "Language loss",
+    SIMILARITY: "Anchor under both prompts, cosine",
     "learning_rate": "Learning rate",
     "samples_per_second": "Samples per second",
     "gradient_norm": "Gradient norm",
     "data_wait": "Share of time waiting for data",
 }
 
+Metrics = Mapping[str, tuple[Sequence[float], Sequence[float]]]
+"""Metric name → (steps, values)."""
+
 
 @dataclass(frozen=True)
 class Curve:
-    """One logged quantity: its title, its last smoothed value and its drawing."""
+    """One logged quantity: its name and title, each run's last smoothed value (None: not logged), and the drawing."""
 
+    name: str
     title: str
-    last: float
+    last: tuple[float | None, ...]
     svg: str
 
 
@@ -63,11 +64,11 @@ def read_metrics(run: Path) -> dict[str, tuple[list[float], list[float]]]:
     return series
 
 
-def draw_curves(metrics: Mapping[str, tuple[Sequence[float], Sequence[float]]]) -> list[Curve]:
-    """One drawing for each metric: losses first, then the rest, in a fixed order."""
+def draw_curves(runs: Sequence[Metrics]) -> list[Curve]:
+    """One drawing for each metric, with every run that logged it: losses first, then the rest, in a fixed order."""
     order = {name: position for position, name in enumerate(TITLES)}
-    names = sorted(metrics, key=lambda name: (order.get(name, len(order)), name))
-    return [_draw(name, *map(np.asarray, metrics[name])) for name in names]
+    names = sorted({name for run in runs for name in run}, key=lambda name: (order.get(name, len(order)), name))
+    return [_draw(name, runs) for name in names]
 
 
 def smooth(values: np.ndarray, span: float) -> np.ndarray:
@@ -81,41 +82,29 @@ def smooth(values: np.ndarray, span: float) -> np.ndarray:
     return result
 
 
-def _draw(name: str, steps: np.ndarray, values: np.ndarray) -> Curve:
-    noisy = name != "learning_rate"
-    smoothed = smooth(values, span=len(values) / 50) if noisy else values
+def _draw(name: str, runs: Sequence[Metrics]) -> Curve:
     title = TITLES.get(name, name)
-    # Text stays text (the page's font); the salt keeps the ids of several drawings on a page apart, and repeatable.
-    with rc_context({"svg.fonttype": "none", "svg.hashsalt": name, "font.size": 8.5}):
-        figure = Figure(figsize=(3.6, 2.0), layout="constrained")
-        FigureCanvasSVG(figure)
-        axes = figure.add_subplot()
-        if noisy:
-            axes.plot(steps, values, color=ACCENT, linewidth=0.7, alpha=0.3)
-        axes.plot(steps, smoothed, color=ACCENT, linewidth=1.6)
-        if name.startswith("loss"):
-            axes.set_ylim(0, 1.08 * max(np.quantile(values, 0.98), smoothed.max()) or 1.0)
-        axes.grid(axis="y", color=GRID, linewidth=0.6)
-        axes.set_axisbelow(True)
-        axes.spines[["top", "right", "left"]].set_visible(False)
-        axes.spines["bottom"].set_color(GRID)
-        axes.tick_params(colors=INK, length=0)
+    last: list[float | None] = []
+    highest = 0.0
+    with drawing(name, f"{title} over training steps", (3.6, 2.0)) as result:
+        axes = result.axes
+        for number, run in enumerate(runs):
+            if name not in run:
+                last.append(None)
+                continue
+            steps, values = map(np.asarray, run[name])
+            noisy = name != "learning_rate"
+            smoothed = smooth(values, span=len(values) / 50) if noisy else values
+            if noisy:
+                axes.plot(steps, values, color=series_colour(number), linewidth=0.7, alpha=0.3)
+            # A quantity measured once is a point, which a line would not show.
+            marker = "o" if len(steps) == 1 else None
+            axes.plot(steps, smoothed, color=series_colour(number), linewidth=1.6, marker=marker, markersize=4)
+            last.append(float(smoothed[-1]))
+            highest = max(highest, float(np.quantile(values, 0.98)), float(smoothed.max()))
+        if name.startswith(("loss", "held_out")):
+            axes.set_ylim(0, 1.08 * highest or 1.0)
         axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
         axes.xaxis.set_major_formatter(EngFormatter(sep=""))
         axes.yaxis.set_major_locator(MaxNLocator(4))
-        buffer = io.StringIO()
-        figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None})
-    return Curve(title, float(smoothed[-1]), _inline(buffer.getvalue(), title))
-
-
-def _inline(svg: str, title: str) -> str:
-    """The bare ``<svg>`` element, scaling with the page and described for screen readers."""
-    svg = svg[svg.index("<svg") :]
-    svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
-    svg = re.sub(r'(<svg[^>]*?) width="[^"]*"', r"\1", svg)
-    svg = re.sub(r'(<svg[^>]*?) height="[^"]*"', r"\1", svg)
-    svg = svg.replace("<svg", f'<svg role="img" aria-label="{title} over training steps"', 1)
-    svg = re.sub(r"font-family: [^;]*;", "", svg)  # so that the page's font is inherited
-    for stand_in, colour in PAGE_COLOURS.items():
-        svg = svg.replace(stand_in, colour)
-    return svg
+    return Curve(name, title, tuple(last), result.svg)

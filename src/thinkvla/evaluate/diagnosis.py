@@ -13,6 +13,7 @@ from typing import Any
 
 FORMAT = "thinkvla-diagnosis/1"
 FILE_NAME = "diagnosis.json"
+KINDS = ("attention", "geometry", "gap")
 
 
 @dataclass(frozen=True)
@@ -72,6 +73,8 @@ class Diagnosis:
         if missing:
             raise ValueError(f"{file}: keys {missing} are missing; diagnose again")
         own = {name: values[name] for name in names}
+        if own["kind"] not in KINDS:
+            raise ValueError(f"{file}: kind is {own['kind']!r}, expected one of {list(KINDS)}; diagnose again")
         own["pictures"] = tuple(Picture(**picture) for picture in values["pictures"])
         own["observations"] = tuple(values["observations"])
         return Diagnosis(**own)
