@@ -15,7 +15,7 @@ from thinkvla.backbones.build import BackboneConfig, build_backbone
 from thinkvla.method.batch import QuestionBatch
 from thinkvla.method.config import MethodConfig
 from thinkvla.method.prompts import IGNORE, Prompts
-from thinkvla.pretrain.batches import PictureBatches
+from thinkvla.pretrain.batches import PictureBatches, _centres
 from thinkvla.pretrain.loop import PretrainConfig, _Reporter, pretrain
 from thinkvla.pretrain.pictures import (
     COLOUR_CLASSES,
@@ -181,6 +181,19 @@ def test_answers_to_instructions_carry_the_places_they_tell(pictures: Path) -> N
         for line, places in zip(answer.removesuffix("<|im_end|>\n").splitlines(), goal, strict=True):
             told = [UNSEEN if np.isnan(p).any() else "{}, {}".format(*np.rint(100 * p).astype(int)) for p in places]
             assert line.split(": ")[1] in ("; ".join(told), told[0])  # the gripper's place is told in one view alone
+
+
+def test_middles_of_what_patches_show() -> None:
+    """A red cube of 6 × 4 labels, a gripper beside it, and table."""
+    labels = np.zeros((32, 32, 2), np.uint8)
+    labels[...] = SHAPE_CLASSES.index("table"), COLOUR_CLASSES.index("none")
+    labels[8:12, 4:10] = SHAPE_CLASSES.index("cube"), COLOUR_CLASSES.index("red")
+    labels[8:12, 10:12] = SHAPE_CLASSES.index("gripper"), COLOUR_CLASSES.index("none")
+    centres = _centres(labels, 8, 8)
+    assert np.isnan(centres).any(axis=-1).sum() == 62
+    for column in (1, 2):  # the second patch is half cube, half gripper: the later of two equals counts
+        x = 7 / 32 if column == 1 else 11 / 32
+        assert centres[2, column].tolist() == pytest.approx([x, 10 / 32])
 
 
 def test_pointing_loss_by_hand(pictures: Path) -> None:

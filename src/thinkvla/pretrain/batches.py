@@ -38,6 +38,8 @@ class PictureBatch:
         goals_K3V2: places of target, container and gripper of that instruction in every view; NaN where not told.
         shapes_NhwS: share of each patch that each of SHAPE_CLASSES covers, for every image in order.
         colours_NhwC: the same of COLOUR_CLASSES.
+        centres_Nhw2: column and row, as shares of the picture, of the middle of what is visible of the thing, or of the
+            gripper, that covers most of each patch; NaN where none covers a quarter.
     """
 
     talk: QuestionBatch
@@ -47,6 +49,7 @@ class PictureBatch:
     goals_K3V2: Tensor
     shapes_NhwS: Tensor
     colours_NhwC: Tensor
+    centres_Nhw2: Tensor
 
 
 class PictureBatches:
@@ -123,6 +126,7 @@ class PictureBatches:
             torch.tensor([goal for *_, goal in replies]).view(-1, GOALS, self.images.shape[1], 2),
             _shares(stacked[..., 0], rows, columns, len(SHAPE_CLASSES)),
             _shares(stacked[..., 1], rows, columns, len(COLOUR_CLASSES)),
+            torch.from_numpy(np.stack([_centres(label, rows, columns) for label in stacked])),
         )
 
     def _mentions(self, turns: Turns, ids: Sequence[int]) -> Iterator[tuple[int, list[list[float]]]]:
@@ -173,3 +177,21 @@ def _shares(labels_NHW: NDArray[np.uint8], rows: int, columns: int, classes: int
     one_hot = torch.nn.functional.one_hot(torch.from_numpy(labels_NHW).long(), classes).float()
     blocks = one_hot.view(count, rows, height // rows, columns, width // columns, classes)
     return blocks.mean(dim=(2, 4))
+
+
+def _centres(labels_HW2: NDArray[np.uint8], rows: int, columns: int) -> NDArray[np.float32]:
+    """Middle of the thing that covers most of each patch, (rows, columns, 2), NaN where none covers a quarter."""
+    shapes, colours = labels_HW2[..., 0].astype(int), labels_HW2[..., 1].astype(int)
+    none, gripper = len(COLOUR_CLASSES) - 1, SHAPE_CLASSES.index("gripper")
+    things = np.where((colours != none) | (shapes == gripper), shapes * len(COLOUR_CLASSES) + colours, -1)
+    height, width = things.shape
+    centres = np.full((rows, columns, 2), np.nan, np.float32)
+    most = np.full((rows, columns), 0.25, np.float32)
+    for thing in np.unique(things[things >= 0]):
+        covered = things == thing
+        y, x = np.nonzero(covered)
+        share = covered.reshape(rows, height // rows, columns, width // columns).mean(axis=(1, 3))
+        here = share >= most
+        centres[here] = (x.mean() + 0.5) / width, (y.mean() + 0.5) / height
+        most[here] = share[here]
+    return centres

@@ -1,8 +1,9 @@
 """Pre-training of the tiny backbone: answers in words, classes of patches, and places of named things.
 
-    L = L_CE + patch_weight · L_patch + place_weight · L_place + pointing_weight · L_pointing
+    L = L_CE + w_patch · L_patch + w_centre · L_centre + w_place · L_place + w_pointing · L_pointing
 
-L_patch is the cross-entropy of the shape and of the colour each patch shows, from the vision encoder's last block.
+L_patch is the cross-entropy of the shape and of the colour each patch shows, L_centre the mean L1 distance, in shares
+of the picture, to the middle of the thing it shows; both are linear in the vision encoder's last block.
 L_place is the mean L1 distance, in shares of the picture, between where things are in each picture and what is read
 from hidden states: of a thing, from the token that names it; of target, container and gripper, from every token of the
 answer to an instruction, where a policy has its action queries. L_pointing is the negative log of the attention that a
@@ -45,7 +46,7 @@ from thinkvla.versions import versions
 REPORT_SECONDS = 10.0
 HELD_OUT_BATCHES = 8
 POINTING_LAYERS = (1, 2)
-LOSSES = ("language", "patches", "places", "pointing")
+LOSSES = ("language", "patches", "centres", "places", "pointing")
 PLAIN_PATCH = 0.2
 """Weight of a patch that shows table, background or arm alone, against 1 for one that shows a thing."""
 
@@ -65,6 +66,7 @@ class PretrainConfig:
         weight_decay: of AdamW.
         clip: largest gradient norm.
         patch_weight: weight of the patch classes.
+        centre_weight: weight of the middles of what patches show.
         place_weight: weight of the places of named things.
         pointing_weight: weight of the attention of names to what they name.
         seed: of weights and order.
@@ -82,6 +84,7 @@ class PretrainConfig:
     weight_decay: float = 0.01
     clip: float = 1.0
     patch_weight: float = 0.5
+    centre_weight: float = 4.0
     place_weight: float = 4.0
     pointing_weight: float = 0.1
     seed: int = 0
@@ -98,10 +101,11 @@ class Heads:
 
 
 class PatchClassifier(nn.Module):
-    """Shape and colour of every patch, linear in the vision encoder's last block."""
+    """Shape, colour and middle of what every patch shows, linear in the vision encoder's last block."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
+        self.centre = nn.Linear(width, 2)
         self.shape = nn.Linear(width, len(SHAPE_CLASSES))
         self.colour = nn.Linear(width, len(COLOUR_CLASSES))
 
@@ -112,6 +116,13 @@ class PatchClassifier(nn.Module):
         pairs = ((self.shape, batch.shapes_NhwS), (self.colour, batch.colours_NhwC))
         losses = [-(shares * F.log_softmax(head(patches_NhwE), dim=-1)).sum(-1) for head, shares in pairs]
         return (weight_Nhw * sum(losses)).sum() / weight_Nhw.sum()
+
+    def centre_loss(self, patches_NhwE: Tensor, batch: PictureBatch) -> Tensor:
+        """Mean L1 distance to the middles, over the patches that show a thing."""
+        shown = ~batch.centres_Nhw2.isnan()
+        distances = (self.centre(patches_NhwE) - batch.centres_Nhw2.nan_to_num()).abs() * shown
+        mean: Tensor = distances.sum() / shown.sum().clamp(min=1)
+        return mean
 
 
 class PlaceReader(nn.Module):
@@ -179,9 +190,10 @@ def pretrain(config: PretrainConfig) -> Path:
         for group in optimizer.param_groups:
             group["lr"] = rate
         losses = _losses(model, heads, batch)
-        language, patches, places, pointing = losses
+        language, patches, centres, places, pointing = losses
+        shown = config.patch_weight * patches + config.centre_weight * centres
         told = language + config.place_weight * places + config.pointing_weight * pointing
-        (told + config.patch_weight * patches).backward()
+        (shown + told).backward()
         torch.nn.utils.clip_grad_norm_(trained.parameters(), config.clip)
         optimizer.step()
         optimizer.zero_grad()
@@ -205,7 +217,7 @@ def save_backbone(folder: Path, backbone: Qwen3VL, tokenizer: Any, image_process
     backbone.model.float()
 
 
-def _losses(model: Qwen3VL, heads: Heads, batch: PictureBatch) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+def _losses(model: Qwen3VL, heads: Heads, batch: PictureBatch) -> tuple[Tensor, ...]:
     """Losses in the order of LOSSES."""
     tokens: Tokens = batch.talk.tokens
     positions = model.positions(tokens.ids_BL, tokens.segments_BL != PAD, tokens.grids_N3)
@@ -219,6 +231,7 @@ def _losses(model: Qwen3VL, heads: Heads, batch: PictureBatch) -> tuple[Tensor, 
     return (
         F.cross_entropy(scores, labels[labels != IGNORE]),
         heads.patches.loss(patches_NhwE, batch),
+        heads.patches.centre_loss(patches_NhwE, batch),
         heads.places.loss(hidden_BLD, batch),
         pointing_loss(weights, batch, tokens.ids_BL == model.model.config.image_token_id, _grid(model, batch)),
     )
