@@ -33,7 +33,7 @@ def test_maps_are_the_query_rows_at_the_image_tokens(thinking: Path, seen: list[
         assert maps.layers.shape == (4, 2, 4, 4)
         for layer, weight in zip(maps.layers, weights, strict=True):
             expected = np.mean([weight[0, :, query, images].double().mean(0).numpy() for query in queries], axis=0)
-            np.testing.assert_allclose(layer.ravel(), expected, rtol=1e-4, atol=1e-7)
+            np.testing.assert_allclose(layer.ravel(), expected, rtol=1e-3, atol=1e-6)
         np.testing.assert_allclose(maps.mean, maps.layers.mean(0))
 
 
@@ -55,7 +55,7 @@ def test_pooling_is_the_branchs_own_softmax(thinking: Path, seen: list[Moment]) 
         attention = branch.attend.double()
         scores = attention.query(queries) @ attention.key(features[0].flatten(0, 2).double()).T / 128**0.5
     expected = scores.softmax(dim=-1).mean(dim=0).view(2, 8, 8)
-    np.testing.assert_allclose(maps.geometry, expected.numpy(), rtol=1e-4)
+    np.testing.assert_allclose(maps.geometry, expected.numpy(), rtol=1e-3)
 
 
 def test_looking_changes_no_action(thinking: Path, plain: Path, seen: list[Moment]) -> None:

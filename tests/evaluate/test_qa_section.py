@@ -51,19 +51,19 @@ def folders(tmp_path: Path) -> list[Path]:
 
 
 def test_models_stand_side_by_side(folders: list[Path]) -> None:
-    html = answers_section(folders)
-    assert html.index("models/base") < html.index("runs/r7")
+    html = answers_section(folders, {"runs/r7": "r7 (R7)"})
+    assert html.index("base</th>") < html.index("r7 (R7)</th>")
     for category in ("count", "grid", "height_higher"):
         assert category in html
     assert "100.0\u202f%" in html
     assert "1/2" in html
-    assert "runs/r7: 1 came to a letter; 1 of 1 locations, off by 0.0 cm." in html
+    assert "r7 (R7): 1 came to a letter; 1 of 1 locations, off by 0.0 cm." in html
     assert "not all asked the same" not in html
     assert "feedface" in html
 
 
 def test_examples_show_picture_question_and_what_each_said(folders: list[Path]) -> None:
-    html = answers_section(folders)
+    html = answers_section(folders, {})
     assert html.count("<figure") == 3
     assert "B. &lt;blue ball&gt;" in html, "texts are escaped"
     assert "(nothing)" in html
@@ -75,7 +75,7 @@ def test_examples_show_picture_question_and_what_each_said(folders: list[Path]) 
 
 def test_different_questions_are_pointed_out(folders: list[Path], tmp_path: Path) -> None:
     other = make_result(tmp_path / "r1", "runs/r1", ["2"], QUESTIONS[:1])
-    html = answers_section([*folders, other])
+    html = answers_section([*folders, other], {})
     assert "not all asked the same questions" in html
     assert html.count("not asked</td>") == 3, "grid, the spatial total and its category"
 

@@ -159,7 +159,7 @@ def html(tmp_path_factory: pytest.TempPathFactory) -> str:
     write_report(
         root / "deep" / "report.html",
         evaluations=[make_evaluation(root / "expert", policy="expert", first=7), results],
-        training=[make_training(root / "with"), make_training(root / "without")],
+        training=[make_training(root / "other"), make_training(root / "plain")],
         dataset=make_dataset(root / "dataset"),
         title="A <small> run",
     )
@@ -220,10 +220,11 @@ def test_runs_lie_over_each_other(html: str) -> None:
     assert html.count('aria-label="Total loss over training steps"') == 1
     drawing = html[html.index('aria-label="Total loss over training steps"') :]
     drawing = drawing[: drawing.index("</svg>")]
-    assert "var(--series-1)" in drawing
-    assert "var(--series-2)" in drawing
-    assert "Training of with" in text_of(html)
-    assert "Training of without" in text_of(html)
+    assert "var(--series-2)" in drawing, "the run of a policy that is shown has that policy's colour"
+    assert "var(--series-4)" in drawing, "another run has a colour of its own"
+    assert "var(--series-1)" not in drawing
+    assert "Training of other" in text_of(html)
+    assert "Training of plain" in text_of(html)
 
 
 def test_names_what_is_absent(html: str, tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ SIMILARITY = "anchor_similarity"
 TITLES = {
     "loss": "Total loss",
     "loss/action": "Action loss",
-    "held_out/action": "Action error on held-out demonstrations",
+    "held_out/action": "Held-out action error",
     "loss/geometry": "Geometry loss",
     "loss/reasoning": "Reasoning loss",
     "loss/language": "Language loss",
@@ -64,11 +64,14 @@ def read_metrics(run: Path) -> dict[str, tuple[list[float], list[float]]]:
     return series
 
 
-def draw_curves(runs: Sequence[Metrics]) -> list[Curve]:
-    """One drawing for each metric, with every run that logged it: losses first, then the rest, in a fixed order."""
+def draw_curves(runs: Sequence[Metrics], colours: Sequence[int]) -> list[Curve]:
+    """One drawing for each metric, with every run that logged it: losses first, then the rest, in a fixed order.
+
+    ``colours`` are the numbers of the runs' colours on the page.
+    """
     order = {name: position for position, name in enumerate(TITLES)}
     names = sorted({name for run in runs for name in run}, key=lambda name: (order.get(name, len(order)), name))
-    return [_draw(name, runs) for name in names]
+    return [_draw(name, runs, colours) for name in names]
 
 
 def smooth(values: np.ndarray, span: float) -> np.ndarray:
@@ -82,13 +85,13 @@ def smooth(values: np.ndarray, span: float) -> np.ndarray:
     return result
 
 
-def _draw(name: str, runs: Sequence[Metrics]) -> Curve:
+def _draw(name: str, runs: Sequence[Metrics], colours: Sequence[int]) -> Curve:
     title = TITLES.get(name, name)
     last: list[float | None] = []
     highest = 0.0
     with drawing(name, f"{title} over training steps", (3.6, 2.0)) as result:
         axes = result.axes
-        for number, run in enumerate(runs):
+        for number, run in zip(colours, runs, strict=True):
             if name not in run:
                 last.append(None)
                 continue

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
@@ -10,6 +10,7 @@ from pathlib import Path
 from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
+from thinkvla.evaluate.names import policy_names
 from thinkvla.evaluate.qa_results import FILE_NAME, Answer, QARate, QAResult
 from thinkvla.evaluate.qa_table import TITLES, remarks
 from thinkvla.evaluate.samples import data_url
@@ -55,11 +56,12 @@ def is_qa_result(folder: Path) -> bool:
     return (folder / FILE_NAME).is_file()
 
 
-def answers_section(folders: Sequence[Path]) -> Markup:
+def answers_section(folders: Sequence[Path], names: Mapping[str, str]) -> Markup:
     """The section as HTML, in the report's style.
 
     Args:
         folders: results of 'thinkvla eval CHECKPOINT --qa', in the order to show them; at least one.
+        names: path of a checkpoint → what to call it; the others have the names of their paths.
 
     Raises:
         ValueError: a folder is no such result; the message names the file.
@@ -71,6 +73,7 @@ def answers_section(folders: Sequence[Path]) -> Markup:
     return Markup(
         template.render(
             results=results,
+            names=policy_names(dict.fromkeys(result.policy for result in results)) | dict(names),
             kinds=[kind for name in TITLES if (kind := _kind(name, results)) is not None],
             examples=[example for name in TITLES for example in _examples(name, results, folders)],
             alike=len({frozenset(map(_key, result.answers)) for result in results}) == 1,

@@ -11,7 +11,8 @@ import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
+from itertools import count
+from pathlib import Path, PurePath
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -86,9 +87,9 @@ class DiagnosisSection:
 
 @dataclass(frozen=True)
 class TrainingSection:
-    """Training runs: their names, their curves over each other, and each one's configuration and versions."""
+    """Training runs: names and numbers of their colours, curves over each other, each one's configuration, versions."""
 
-    runs: list[str]
+    runs: list[tuple[str, int]]
     curves: list[Curve]
     settings: list[dict[str, Any]]
 
@@ -117,7 +118,7 @@ def write_report(
     diagnoses = sorted(map(_diagnosis, found.diagnoses), key=lambda section: diagnosis.KINDS.index(section.found.kind))
     names = {path: name for section in diagnoses for name, path in section.found.policies.items()}
     success = _success(found.evaluations, names) if found.evaluations else None
-    trained = _training(training) if training else None
+    trained = _training(training, success.comparison.columns if success else ()) if training else None
     samples = draw_samples(dataset) if dataset else None
     present = {
         "success": success,
@@ -133,7 +134,7 @@ def write_report(
         created=datetime.now(UTC),
         success=success,
         settings=_settings(success.comparison.columns) if success else [],
-        answers=answers_section(found.answers) if found.answers else None,
+        answers=answers_section(found.answers, names) if found.answers else None,
         diagnoses=diagnoses,
         gap=[curve for curve in trained.curves if curve.name == SIMILARITY] if trained else [],
         training=trained,
@@ -211,12 +212,21 @@ def _diagnosis(folder: Path) -> DiagnosisSection:
     return DiagnosisSection(found, pictures)
 
 
-def _training(runs: Sequence[Path]) -> TrainingSection:
+def _training(runs: Sequence[Path], columns: Sequence[Column]) -> TrainingSection:
+    colours = _colours(runs, columns)
     return TrainingSection(
-        runs=[run.name for run in runs],
-        curves=draw_curves([read_metrics(run) for run in runs]),
+        runs=[(run.name, colour) for run, colour in zip(runs, colours, strict=True)],
+        curves=draw_curves([read_metrics(run) for run in runs], colours),
         settings=[dict(_flat(_read(run / "config.json"))) | _read(run / "versions.json") for run in runs],
     )
+
+
+def _colours(runs: Sequence[Path], columns: Sequence[Column]) -> list[int]:
+    """A run has the colour of the policy that came of it, so that a colour means one thing; others the next."""
+    policies = [PurePath(column.evaluations[0].result.policy).parts for column in columns]
+    others = count(len(columns))
+    found = [[number for number, parts in enumerate(policies) if run.name in parts] for run in runs]
+    return [numbers[0] if numbers else next(others) for numbers in found]
 
 
 def _read(file: Path) -> dict[str, Any]:
