@@ -16,7 +16,7 @@ from thinkvla.pretrain.pictures import write_pictures
 
 SUITES = ("object", "spatial", "height", "transparent")
 SCENES = 7000
-STEPS = 2000
+STEPS = 2800
 
 
 def tiny_base(folder: Path) -> PretrainConfig:
