@@ -10,7 +10,6 @@ from torch import Tensor
 
 from thinkvla.method.prompts import IGNORE, PAD, PREFIX, Prompt
 
-
 LENGTH_STEP = 16
 """Training batches are padded to a multiple of so many tokens: libraries prepare, and keep, kernels for every shape."""
 
