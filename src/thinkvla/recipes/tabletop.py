@@ -7,12 +7,14 @@ r"""The embedded default: a tiny 3D-thinking policy on the four suites of the ta
 
 Cost: on one core of an Intel Xeon with AMX, another policy training on the other, R7 trains on about 46 samples a
 second and R1 on 67; the 3300 steps would take about 38 and 26 minutes. Data: about 25 minutes on one core, 10 GB with
-caches. Expected: after 1850 steps (what ships) R1 succeeds in 32 of 100 held-out episodes of the suite object and R7 in none;
+caches.
+
+Expected: after 1850 steps (what ships) R1 succeeds in 32 of 100 held-out episodes of the suite object and R7 in none;
 both were still improving fast, and longer runs were not measured yet.
 
 Differences from the paper's recipe: higher learning rates, patches joined by attention pooling (with a mean over
-patches the geometry latent cannot say where anything is), one question for eight demonstrations, and a backbone of 2.3 M
-parameters with 96 px views, itself pre-trained in 2D (``tiny_base``).
+patches the geometry latent cannot say where anything is), one question for eight demonstrations, and a backbone of
+2.3 M parameters with 96 px views, itself pre-trained in 2D (``tiny_base``).
 """
 
 from __future__ import annotations
