@@ -1,8 +1,8 @@
 """Qwen3-VL's vision encoder with its images handled as one batch.
 
 transformers attends image after image in a loop and embeds patches by a convolution whose kernel is a whole patch. Both
-are the same numbers as one batched attention and one matrix product, which are several times faster for the many small
-views of a robot.
+are the same numbers as one batched attention and one matrix product, which are faster for the many small views of a
+robot.
 """
 
 from __future__ import annotations
