@@ -41,6 +41,7 @@ from thinkvla.pretrain.pointing import attention_weights, pointing_loss
 from thinkvla.tabletop.embodiment import TABLETOP
 from thinkvla.train.config import OptimizerConfig, plain
 from thinkvla.train.optimizer import learning_rate
+from thinkvla.train.precision import matrix_products
 from thinkvla.versions import versions
 
 REPORT_SECONDS = 10.0
@@ -154,7 +155,11 @@ def pretrain(config: PretrainConfig) -> Path:
     Raises:
         ValueError: the pictures are missing or too few, or the run was started with another configuration.
     """
-    torch.set_float32_matmul_precision("medium")  # bf16 products where the processor has them; the rest is float32
+    with matrix_products(rounded=True):
+        return _pretrain(config)
+
+
+def _pretrain(config: PretrainConfig) -> Path:
     torch.manual_seed(config.seed)
     parts = build_backbone(BackboneConfig("tiny_random", attention="eager"), [])
     model, views = parts.backbone.train(), len(TABLETOP.cameras)

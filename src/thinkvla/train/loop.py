@@ -23,6 +23,7 @@ from thinkvla.train.config import TrainConfig
 from thinkvla.train.display import Display
 from thinkvla.train.mixture import CoTrainingData, MicroBatch
 from thinkvla.train.optimizer import build_optimizer, set_learning_rate
+from thinkvla.train.precision import matrix_products
 from thinkvla.train.run_folder import RunFolder
 from thinkvla.train.setup import build_policy, co_training_data
 
@@ -42,9 +43,13 @@ def train(config: TrainConfig, *, resume: bool = False) -> Path:
         ValueError: the configuration or the data do not fit; the message says what to change.
         TrainingDiverged: a loss term is NaN or infinite. Checkpoints written before stay.
     """
+    with matrix_products(rounded=config.precision == "bf16_matmul"):
+        return _train(config, resume=resume)
+
+
+def _train(config: TrainConfig, *, resume: bool) -> Path:
     folder = RunFolder(config, resume=resume)
     accelerator = Accelerator(mixed_precision=_precision(config))
-    torch.set_float32_matmul_precision("medium" if config.precision == "bf16_matmul" else "highest")
     episodes = EpisodeDataset(config.data.episodes)
     policy, preprocessor = build_policy(config, episodes)
     process = (accelerator.process_index, accelerator.num_processes)
