@@ -41,6 +41,7 @@ def write_policy(folder: Path, policy: ThinkVLA, preprocessor: Preprocessor) -> 
     """Write the policy's files into an existing folder (not atomic: see ``save_checkpoint``)."""
     model: Any = policy.backbone
     backbone = json.loads(model.model.config.to_json_string(use_diff=False))
+    backbone.pop("_name_or_path", None)  # a path on the machine that trained it
     config = {
         "model_type": MODEL_TYPE,
         "architectures": ["ThinkVLA"],
