@@ -28,7 +28,7 @@ from thinkvla.method.config import ABLATIONS, MethodConfig
 from thinkvla.train.config import DataConfig, OptimizerConfig, TrainConfig
 
 DATA = Path("data/tabletop")
-METHOD = MethodConfig(vision_block=2, geometry_dim=48, pooling="attention")
+METHOD = MethodConfig(vision_block=2, geometry_dim=48, pooling="attention", reasoning_weight=0.1)
 
 
 def tabletop(ablation: str = "R7", data: Path = DATA) -> TrainConfig:
@@ -49,13 +49,13 @@ def tabletop(ablation: str = "R7", data: Path = DATA) -> TrainConfig:
         method=method,
         backbone=BackboneConfig("tiny", attention="eager"),
         optimizer=OptimizerConfig(
-            backbone_lr=7e-4, head_lr=1e-3, adapter_lr=1e-3, floor_lr=1e-5, warmup_steps=100, weight_decay=0.01
+            backbone_lr=7e-4, head_lr=1e-3, adapter_lr=3e-4, floor_lr=1e-5, warmup_steps=100, weight_decay=0.01
         ),
-        steps=3300,
+        steps=9600,
         batch_size=32,
         question_batch_size=4,
         precision="bf16_matmul",
-        save_every=500,
+        save_every=600,
     )
 
 
