@@ -125,6 +125,7 @@ def test_positions_are_right_within_five_percent(said: str, right: bool, error: 
 
 def test_a_truth_that_is_no_position_is_never_right() -> None:
     assert position("top left") is None
+    assert position("3, 600000000000") is None
     assert not score(general("position", "top left"), "top left").right
 
 

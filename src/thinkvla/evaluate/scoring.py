@@ -93,9 +93,10 @@ def named_things(caption: str) -> frozenset[str]:
 
 
 def position(text: str) -> tuple[float, float] | None:
-    """Column and row in percent from ``37, 62``; None for anything else."""
+    """Column and row in percent from ``37, 62``; None for anything else, and for places outside the picture."""
     found = _POSITION.fullmatch(text.strip())
-    return None if found is None else (float(found[1]), float(found[2]))
+    place = None if found is None else (float(found[1]), float(found[2]))
+    return None if place is None or max(place) > 100 else place
 
 
 def locations(text: str) -> dict[str, tuple[float, float, float]]:
