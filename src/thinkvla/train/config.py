@@ -11,6 +11,7 @@ from thinkvla.backbones.build import BackboneConfig
 from thinkvla.method.config import MethodConfig
 from thinkvla.method.prompts import ACTION_PROMPT, REASONING_PROMPT
 from thinkvla.preprocessor import Normalization
+from thinkvla.teachers.registry import TeacherName
 
 Precision = Literal["auto", "float32", "bf16", "bf16_matmul"]
 
@@ -24,7 +25,9 @@ class DataConfig:
         spatial_qa: spatial reasoning rows; needed when ``method.qa_data`` is 3d.
         general_qa: general image-text rows; needed when ``method.qa_data`` is 2d or 3d.
         spatial_share: share of spatial rows among the questions when ``method.qa_data`` is 3d.
-        teacher: geometry teacher whose features are cached beside the episodes.
+        teacher: geometry teacher whose features are cached beside the episodes: ``simulator`` reads true point maps,
+            ``vggt`` sees images.
+        teacher_weights: file or folder of a learned teacher's weights, for ``vggt``.
         normalization: bounds of the action normalization.
         held_out: share of the episodes, the last ones, kept from training; their action error is logged with every
             checkpoint.
@@ -35,7 +38,8 @@ class DataConfig:
     spatial_qa: Path | None = None
     general_qa: Path | None = None
     spatial_share: float = 0.5
-    teacher: Literal["simulator"] = "simulator"
+    teacher: TeacherName = "simulator"
+    teacher_weights: Path | None = None
     normalization: Normalization = "min_max"
     held_out: float = 0.0
     workers: int = 1

@@ -15,7 +15,7 @@ from thinkvla.method.policy import ThinkVLA
 from thinkvla.method.prompts import new_tokens
 from thinkvla.preprocessor import ActionNormalizer, Preprocessor
 from thinkvla.teachers.cache import FeatureCache, build_cache
-from thinkvla.teachers.registry import TEACHERS
+from thinkvla.teachers.registry import build_teacher
 from thinkvla.train.config import TrainConfig
 from thinkvla.train.mixture import CoTrainingData
 
@@ -71,7 +71,7 @@ def geometry_features(config: TrainConfig, episodes: EpisodeDataset) -> FeatureC
     """The geometry teacher's features of all frames, computed now unless cached; None without the adapter."""
     if not config.method.geometry_adapter:
         return None
-    teacher = TEACHERS[config.data.teacher]()
+    teacher = build_teacher(config.data.teacher, config.data.teacher_weights, episodes.embodiment.image_size)
     if config.method.geometry_dim != teacher.dim:
         raise ValueError(
             f"method.geometry_dim is {config.method.geometry_dim}, but the teacher '{config.data.teacher}' gives "
