@@ -121,8 +121,8 @@ class PatchEncoder(nn.Module):
         super().__init__()
         self.side = config.image_size // config.patch_size
         width = config.width
-        self.patch_embed = nn.Module()
-        self.patch_embed.proj = nn.Conv2d(3, width, config.patch_size, config.patch_size)
+        projection = nn.Conv2d(3, width, config.patch_size, config.patch_size)
+        self.patch_embed = nn.ModuleDict({"proj": projection})
         self.cls_token = nn.Parameter(1e-6 * torch.randn(1, 1, width))
         self.register_tokens = nn.Parameter(1e-6 * torch.randn(1, config.registers, width))
         self.pos_embed = nn.Parameter(0.02 * torch.randn(1, 1 + self.side**2, width))
@@ -134,7 +134,7 @@ class PatchEncoder(nn.Module):
 
     def forward(self, images_N3HW: Tensor) -> Tensor:
         """Normalized images (N, 3, H, W) → (N, P, K)."""
-        grid: Tensor = self.patch_embed.proj(images_N3HW)
+        grid: Tensor = self.patch_embed["proj"](images_N3HW)
         count, _, height, width = grid.shape
         patches = grid.flatten(2).transpose(1, 2) + self.places(height, width)
         # The class token has a place of its own; registers have none.

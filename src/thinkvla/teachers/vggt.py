@@ -90,7 +90,8 @@ class VggtTeacher:
         resized = F.interpolate(images, size=size, mode="bicubic", antialias=True).clamp(0, 1)
         with torch.autocast(self._device.type, torch.bfloat16, enabled=self._device.type == "cuda"):
             tokens_BVTK = self.model(resized.view(batch, views, 3, *size))
-        return tokens_BVTK[:, :, self.model.special :].unflatten(2, self.grid).float()
+        patches: Tensor = tokens_BVTK[:, :, self.model.special :].unflatten(2, self.grid)
+        return patches.float()
 
 
 def weights_file(path: Path) -> Path:
