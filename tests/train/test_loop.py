@@ -56,6 +56,21 @@ def test_loss_is_the_weighted_sum(small_run: TrainConfig) -> None:
         assert line["loss"] == pytest.approx(expected + 0.1 * line["loss/language"], rel=1e-5)
 
 
+def test_a_foundation_model_teaches_geometry_from_images(small_run: TrainConfig) -> None:
+    weights = Path(__file__).parents[1] / "teachers" / "golden_vggt.safetensors"  # a VGGT of 22 816 parameters
+    train(
+        replace(
+            small_run,
+            steps=3,
+            data=replace(small_run.data, teacher="vggt", teacher_weights=weights),
+            method=replace(small_run.method, geometry_dim=32),
+        )
+    )
+    last = json.loads((small_run.output / "metrics.jsonl").read_text().splitlines()[-1])
+    assert 0 < last["loss/geometry"] < 2
+    assert json.loads((small_run.output / "config.json").read_text())["data"]["teacher_weights"] == str(weights)
+
+
 def test_resume_gives_the_same_losses(small_run: TrainConfig, monkeypatch: pytest.MonkeyPatch) -> None:
     """Stopped after step 5, taken up at the checkpoint of step 4, with branch dropout on."""
     dropping = replace(small_run, method=replace(small_run.method, branch_dropout=0.5))
