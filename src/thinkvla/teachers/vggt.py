@@ -63,7 +63,7 @@ class VggtTeacher:
         self.dim = 2 * config.width
         with file.open("rb") as stream:
             digest = hashlib.file_digest(stream, "sha256").hexdigest()
-        self.fingerprint = f"vggt-{digest[:16]}-grid{self.grid[0]}x{self.grid[1]}"
+        self.fingerprint = f"vggt-{digest[:16]}-bicubic-grid{self.grid[0]}x{self.grid[1]}"
         self._device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self.model.requires_grad_(False).eval().to(self._device)
 
