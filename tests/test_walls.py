@@ -58,7 +58,7 @@ MAY_KNOW = {
     },
     "doctor": {"tabletop", "versions"},
 }
-EVERYBODY = {"recipes", "cli", "demo"}  # know everyone, and nobody knows them
+EVERYBODY = {"recipes", "cli", "demo", "__main__"}  # know everyone, and nobody knows them
 
 
 def imports(path: Path) -> set[str]:

@@ -37,8 +37,13 @@ def save_checkpoint(folder: Path, policy: ThinkVLA, preprocessor: Preprocessor) 
         write_policy(partial, policy, preprocessor)
 
 
-def write_policy(folder: Path, policy: ThinkVLA, preprocessor: Preprocessor) -> None:
-    """Write the policy's files into an existing folder (not atomic: see ``save_checkpoint``)."""
+def write_policy(
+    folder: Path, policy: ThinkVLA, preprocessor: Preprocessor, weights: dict[str, torch.Tensor] | None = None
+) -> None:
+    """Write the policy's files into an existing folder (not atomic: see ``save_checkpoint``).
+
+    ``weights`` are its tensors by name, each storage once, for a policy whose own are spread over processes.
+    """
     model: Any = policy.backbone
     backbone = json.loads(model.model.config.to_json_string(use_diff=False))
     backbone.pop("_name_or_path", None)  # a path on the machine that trained it
@@ -50,7 +55,8 @@ def write_policy(folder: Path, policy: ThinkVLA, preprocessor: Preprocessor) -> 
         "backbone": {"family": FAMILY, "config": backbone},
     }
     (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
-    save_file(_untied(policy), folder / "model.safetensors", metadata={"format": "pt"})
+    tensors = _untied(policy) if weights is None else weights
+    save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
     preprocessor.save(folder)
 
 

@@ -129,6 +129,7 @@ def _refresh(arguments: list[str]) -> int:
 def _train(arguments: list[str]) -> int:
     from thinkvla.recipes.registry import RECIPES, recipe
     from thinkvla.train.config import TrainConfig
+    from thinkvla.train.distribution import leave
     from thinkvla.train.loop import train
 
     if not arguments or arguments[0].startswith("-"):
@@ -139,7 +140,9 @@ def _train(arguments: list[str]) -> int:
     config = tyro.cli(
         TrainConfig, default=recipe(arguments[0]), args=options, prog=f"thinkvla train {arguments[0]} [--resume]"
     )
-    print(train(config, resume=resume))
+    policy = train(config, resume=resume)
+    if leave():
+        print(policy)
     return 0
 
 

@@ -163,7 +163,9 @@ def test_held_out_episodes_are_left_out_and_measured(small_run: TrainConfig) -> 
     policy, preprocessor = build_policy(config, episodes)
     data = co_training_data(config, episodes, preprocessor, (0, 1))
     assert (data.frames, data.held_out_frames) == (range(21), range(21, 36))
-    error = loop.held_out_error(policy.eval(), data)
+    error = loop.held_out_error(policy, data, Accelerator(cpu=True))
+    assert policy.training
+    policy.eval()
     total = count = 0.0
     for number in range(loop.HELD_OUT_BATCHES):
         batch = data.held_out(number)

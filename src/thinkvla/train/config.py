@@ -14,6 +14,7 @@ from thinkvla.preprocessor import Normalization
 from thinkvla.teachers.registry import TeacherName
 
 Precision = Literal["auto", "float32", "bf16", "bf16_matmul"]
+Distribution = Literal["ddp", "fsdp", "zero2"]
 
 
 @dataclass(frozen=True)
@@ -92,6 +93,9 @@ class TrainConfig:
         accumulation: micro-batches per optimizer step.
         precision: ``auto`` is bf16 on a GPU that has it, else float32; parameters stay float32. ``bf16_matmul`` rounds
             only the factors of matrix products (TF32 on a GPU): fast on CPUs with bf16 units.
+        distribution: how several processes share the work: with ``ddp`` each holds all of the policy; ``fsdp`` (FSDP2)
+            spreads parameters, gradients and optimizer state over them, ``zero2`` (DeepSpeed, which is not among our
+            dependencies) gradients and optimizer state. Of no effect on one process.
         seed: of initialization, data order and branch dropout.
         save_every: steps between checkpoints.
         keep: checkpoints kept, newest first.
@@ -110,6 +114,7 @@ class TrainConfig:
     question_batch_size: int = 32
     accumulation: int = 1
     precision: Precision = "auto"
+    distribution: Distribution = "ddp"
     seed: int = 0
     save_every: int = 500
     keep: int = 2
