@@ -55,6 +55,7 @@ def start(config: TrainConfig) -> Accelerator:
         idle = config.method.qa_data == "none"  # nothing is answered, so an output head of its own gets no gradient
         return Accelerator(
             mixed_precision="bf16" if rounded else "no",
+            cpu=_several() and not torch.accelerator.is_available(),  # else processes without a GPU would not meet
             kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=idle)],
         )
     if find_spec("deepspeed") is None:

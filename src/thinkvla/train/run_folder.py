@@ -12,7 +12,7 @@ the main process writes, unless said otherwise.
 from __future__ import annotations
 
 import json
-import math
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +27,7 @@ from thinkvla.train.config import TrainConfig, plain
 from thinkvla.versions import versions
 
 STATE = "training/state.pt"
-FREE = ("batch_size", "question_batch_size", "accumulation", "processes", "distribution", "data.workers")
+FREE = ("output", "batch_size", "question_batch_size", "accumulation", "processes", "distribution", "data.workers")
 """What a run may be resumed with other values of, as long as a step still holds as many samples."""
 
 
@@ -73,9 +73,7 @@ class RunFolder:
         step = self.steps_done()
         log = self.path / "metrics.jsonl"
         if log.is_file():
-            lines = log.read_text(encoding="utf-8").splitlines()
-            kept = [line for number, line in enumerate(lines, 1) if _step(line, last=number == len(lines)) <= step]
-            text = "".join(line + "\n" for line in kept)
+            text = "".join(line + "\n" for line in _until(step, log))
             with new_file(log, len(text)) as partial:
                 partial.write_text(text, encoding="utf-8")
 
@@ -158,14 +156,18 @@ def _write(path: Path, values: dict[str, Any]) -> None:
     path.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
 
 
-def _step(line: str, *, last: bool) -> float:
-    """Step of a line of the log; a last one that was cut off belongs to no step that is done."""
-    try:
-        return int(json.loads(line)["step"])
-    except json.JSONDecodeError:
-        if last:
-            return math.inf
-        raise
+def _until(step: int, log: Path) -> Iterator[str]:
+    """Lines of a log up to ``step``; the last one may have been cut off, and belongs to a later step then."""
+    lines = log.read_text(encoding="utf-8").splitlines()
+    for number, line in enumerate(lines, 1):
+        try:
+            if json.loads(line)["step"] <= step:
+                yield line
+        except (json.JSONDecodeError, KeyError, TypeError) as error:
+            if number < len(lines):
+                raise ValueError(
+                    f"{log}, line {number}: expected a JSON object with 'step', got {line[:60]!r}; remove the line"
+                ) from error
 
 
 def _differences(a: Any, b: Any, key: str = "") -> list[str]:
