@@ -71,7 +71,9 @@ def _train(config: TrainConfig, accelerator: Accelerator, *, resume: bool) -> Pa
         return policy, preprocessor, data
 
     policy, preprocessor, data = distribution.main_first(accelerator, set_up)
-    [begin] = broadcast_object_list([folder.steps_done() if main else None])
+    [begin, done] = broadcast_object_list([folder.steps_done(), folder.policy.exists()])
+    if done:
+        return folder.policy
     if begin:
         load_weights(policy, folder.checkpoint(begin) / "model.safetensors")
     policy.train()  # loading leaves a backbone in evaluation mode
@@ -106,14 +108,11 @@ def _train(config: TrainConfig, accelerator: Accelerator, *, resume: bool) -> Pa
                 tensors = distribution.whole_weights(policy, accelerator)
                 if main:
                     folder.save(step + 1, policy, tensors, preprocessor, state)
-    final = config.output / "policy"
-    [missing] = broadcast_object_list([not final.exists()])
-    if missing:
-        tensors = distribution.whole_weights(policy, accelerator)
-        if main:
-            folder.finish(policy, tensors, preprocessor)
+    tensors = distribution.whole_weights(policy, accelerator)
+    if main:
+        folder.finish(policy, tensors, preprocessor)
     accelerator.wait_for_everyone()
-    return final
+    return folder.policy
 
 
 def with_draws(

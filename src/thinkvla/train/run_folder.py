@@ -37,10 +37,15 @@ class RunFolder:
     Args:
         config: the run.
         processes: how many train it.
+
+    Attributes:
+        path: the folder.
+        policy: the final policy's folder, there when the run is through.
     """
 
     def __init__(self, config: TrainConfig, processes: int = 1) -> None:
         self.path = config.output
+        self.policy = config.output / "policy"
         self.config = config
         self.processes = processes
 
@@ -70,6 +75,8 @@ class RunFolder:
         """Make an existing folder ready to go on: remove what a killed run left half done, and later steps' log."""
         clean_up(self.path)
         clean_up(self.path / "checkpoints")
+        if self.policy.exists():  # nothing will be done again
+            return
         step = self.steps_done()
         log = self.path / "metrics.jsonl"
         if log.is_file():
@@ -116,7 +123,7 @@ class RunFolder:
 
     def finish(self, policy: ThinkVLA, weights: dict[str, Tensor], preprocessor: Preprocessor) -> None:
         """The final policy."""
-        with new_folder(self.path / "policy", durable=True) as partial:
+        with new_folder(self.policy, durable=True) as partial:
             write_policy(partial, policy, preprocessor, weights)
 
     def log(self, values: dict[str, Any]) -> None:
