@@ -88,7 +88,7 @@ class Bench:
 
     def _over(self, policy: ThinkVLA, method: MethodConfig) -> ThinkVLA:
         """Another method over the same backbone."""
-        return ThinkVLA(policy.backbone, method, (), tuple(policy.query_ids.tolist())).to(self.device)  # type: ignore[arg-type]
+        return ThinkVLA(policy.backbone, method, (), tuple(policy.query_ids.tolist())).to(self.device)
 
     def steps(self, batch: int) -> dict[str, Callable[[], None]]:
         """A call for each rival that makes one step on ``batch`` demonstrations and as many questions."""

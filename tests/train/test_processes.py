@@ -129,7 +129,7 @@ def train_unevenly(config: TrainConfig) -> None:
     torch.set_num_threads(1)
     if os.environ["RANK"] == "1":
         row = QuestionSample(None, "Say yes.", "yes", False)
-        mixture.CoTrainingData._question = lambda data, position: row  # type: ignore[method-assign]
+        mixture.CoTrainingData._question = lambda data, position: row  # type: ignore[method-assign, assignment]
     train(config)
 
 

@@ -24,7 +24,7 @@ from thinkvla.train.config import OptimizerConfig, TrainConfig
 from thinkvla.train.loop import train
 from thinkvla.train.run_folder import STATE, RunFolder
 
-KILLS, STEPS = 50, 60
+KILLS, STEPS = 50, 40
 
 
 @pytest.fixture
@@ -56,6 +56,7 @@ def losses(run: Path) -> list[tuple[int, float]]:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_killed_fifty_times(tiny_run: TrainConfig, tmp_path: Path) -> None:
     """kill −9 at random moments, from the first import to the last checkpoint; then to the end.
 
@@ -72,7 +73,7 @@ def test_killed_fifty_times(tiny_run: TrainConfig, tmp_path: Path) -> None:
     rng = random.Random(0)
     folder = RunFolder(tiny_run)
     killed, progress = 0, []
-    longest = whole / 8  # moves with what the machine gives: about every second attempt is to reach a new checkpoint
+    longest = whole / 8  # seconds; moves, so that whatever the machine gives, the kills are spread over the run
     while killed < KILLS:
         process = forked(attempt, tiny_run, output=tmp_path / "attempt.txt")
         process.join(rng.uniform(0, longest))
@@ -84,8 +85,7 @@ def test_killed_fifty_times(tiny_run: TrainConfig, tmp_path: Path) -> None:
             break
         killed += 1
         progress.append(folder.steps_done())
-        advances = len(set(progress[-4:])) - 1 if len(progress) >= 4 else 1
-        longest *= {0: 1.3, 1: 1.1}.get(advances, 0.9)
+        longest *= 0.75 if progress[-1] > (STEPS - 10) * killed / KILLS else 1.2
         if folder.checkpoints():
             newest = folder.checkpoints()[-1]
             load_file(newest / "model.safetensors")
@@ -132,6 +132,7 @@ def test_a_broken_log_is_named(tiny_run: TrainConfig) -> None:
     train(config)
     log = config.output / "metrics.jsonl"
     log.write_text("nonsense\n" + log.read_text())
+    (config.output / "policy").rename(config.output / "elsewhere")  # a run that is through has no use for its log
     with pytest.raises(ValueError, match=r"metrics\.jsonl, line 1: expected a JSON object with 'step', got 'nonsense'"):
         train(config, resume=True)
 
