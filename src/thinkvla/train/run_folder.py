@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 
-from thinkvla.checkpoint import load_weights, write_policy
+from thinkvla.checkpoint import load_adapters, load_weights, write_adapters, write_policy
 from thinkvla.files import new_folder
 from thinkvla.method.policy import ThinkVLA
 from thinkvla.preprocessor import Preprocessor
@@ -63,6 +63,7 @@ class RunFolder:
         with new_folder(self.path / "checkpoints" / f"step-{step:06d}") as partial:
             write_policy(partial, policy, preprocessor)
             (partial / "training").mkdir()
+            write_adapters(partial / "training", policy)
             torch.save({"step": step, "optimizer": optimizer.state_dict()}, partial / STATE)
         for old in self.checkpoints()[: -self.config.keep]:
             shutil.rmtree(old)
@@ -75,7 +76,9 @@ class RunFolder:
         found = self.checkpoints()
         step = 0
         if found:
-            load_weights(policy, found[-1] / "model.safetensors")
+            weights = found[-1] / "model.safetensors"
+            load_weights(policy, weights)
+            load_adapters(found[-1] / "training", policy, weights)
             state = torch.load(found[-1] / STATE, weights_only=True)
             optimizer.load_state_dict(state["optimizer"])
             step = int(state["step"])
