@@ -37,9 +37,11 @@ INSTRUCTIONS = [
 ]
 
 
-def build(config: MethodConfig = SMALL, attention: Attention = "sdpa", seed: int = 0) -> tuple[ThinkVLA, Preprocessor]:
+def build(
+    config: MethodConfig = SMALL, attention: Attention = "sdpa", seed: int = 0, name: str = "tiny_random"
+) -> tuple[ThinkVLA, Preprocessor]:
     torch.manual_seed(seed)
-    parts = build_backbone(BackboneConfig("tiny_random", attention), new_tokens(config))
+    parts = build_backbone(BackboneConfig(name, attention), new_tokens(config))
     normalizer = ActionNormalizer("min_max", (-1.0,) * 7, (1.0,) * 7)
     preprocessor = Preprocessor(
         EMBODIMENT,

@@ -16,7 +16,7 @@ from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list
 from torch.utils.data import DataLoader
 
-from thinkvla.checkpoint import load_weights
+from thinkvla.checkpoint import load_adapters, load_weights
 from thinkvla.data.lerobot_reader import EpisodeDataset
 from thinkvla.method.config import MethodConfig
 from thinkvla.method.objective import ACTION, REASONING, counts, question_sums, robot_sums, weights
@@ -75,7 +75,9 @@ def _train(config: TrainConfig, accelerator: Accelerator, *, resume: bool) -> Pa
     if done:
         return folder.policy
     if begin:
-        load_weights(policy, folder.checkpoint(begin) / "model.safetensors")
+        weights_file = folder.checkpoint(begin) / "model.safetensors"
+        load_weights(policy, weights_file)
+        load_adapters(folder.checkpoint(begin) / "training", policy, weights_file)
     policy.train()  # loading leaves a backbone in evaluation mode
     model, optimizer = distribution.distribute(policy, config, accelerator)
     if begin:

@@ -19,7 +19,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from thinkvla.checkpoint import write_policy
+from thinkvla.checkpoint import write_adapters, write_policy
 from thinkvla.files import clean_up, new_file, new_folder, remove_folder
 from thinkvla.method.policy import ThinkVLA
 from thinkvla.preprocessor import Preprocessor
@@ -114,6 +114,7 @@ class RunFolder:
         with new_folder(self.checkpoint(step), durable=True) as partial:
             write_policy(partial, policy, preprocessor, weights)
             (partial / "training").mkdir()
+            write_adapters(partial / "training", weights)
             torch.save({"step": step, "optimizer": optimizer_state}, partial / STATE)
         for old in self.checkpoints()[: -self.config.keep]:
             remove_folder(old)

@@ -8,6 +8,8 @@ from pathlib import Path
 import torch
 
 from thinkvla.backbones.build import build_backbone
+from thinkvla.backbones.qwen_vl import QwenVL
+from thinkvla.backbones.tuning import prepare_tuning
 from thinkvla.checkpoint import load_checkpoint
 from thinkvla.data.lerobot_reader import EpisodeDataset
 from thinkvla.data.spatial_qa import QADataset
@@ -23,9 +25,11 @@ from thinkvla.train.mixture import CoTrainingData
 def build_policy(config: TrainConfig, episodes: EpisodeDataset) -> tuple[ThinkVLA, Preprocessor]:
     """The policy a run begins with, for the embodiment of ``episodes``, and its preprocessor.
 
+    Its parameters that are not trained take no gradient (``config.backbone.tune``, ``config.backbone.lora``).
+
     Raises:
-        ValueError: the method's action size is not the data's, or ``config.start`` is a policy of another method or
-            for another robot.
+        ValueError: the method's action size is not the data's, ``config.start`` is a policy of another method or for
+            another robot, or the backbone cannot be read or tuned as asked.
     """
     dimension = episodes.embodiment.action_dim
     if config.method.action_dim != dimension:
@@ -34,7 +38,17 @@ def build_policy(config: TrainConfig, episodes: EpisodeDataset) -> tuple[ThinkVL
         )
     torch.manual_seed(config.seed)
     if config.start is not None:
-        return _continue_policy(config, config.start, episodes)
+        policy, preprocessor = _continue_policy(config, config.start, episodes)
+    else:
+        policy, preprocessor = _new_policy(config, episodes)
+    prompts = preprocessor.prompts
+    assert isinstance(policy.backbone, QwenVL), "backbones of this package are Qwen-VLs"
+    prepare_tuning(policy.backbone, config.backbone, (*prompts.anchor, *prompts.queries))
+    return policy, preprocessor
+
+
+def _new_policy(config: TrainConfig, episodes: EpisodeDataset) -> tuple[ThinkVLA, Preprocessor]:
+    """A policy over a backbone that knows nothing of robots."""
     parts = build_backbone(config.backbone, new_tokens(config.method))
     statistics = episodes.statistics["action"].values
     normalizer = ActionNormalizer.of(config.data.normalization, statistics, episodes.embodiment)
