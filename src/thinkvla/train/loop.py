@@ -14,7 +14,6 @@ from accelerate import Accelerator
 from torch.utils.data import DataLoader
 
 from thinkvla.checkpoint import save_checkpoint
-from thinkvla.data.lerobot_reader import EpisodeDataset
 from thinkvla.method.config import MethodConfig
 from thinkvla.method.objective import ACTION, REASONING, counts, question_sums, robot_sums, weights
 from thinkvla.method.policy import ThinkVLA
@@ -25,7 +24,7 @@ from thinkvla.train.mixture import CoTrainingData, MicroBatch
 from thinkvla.train.optimizer import build_optimizer, set_learning_rate
 from thinkvla.train.precision import matrix_products
 from thinkvla.train.run_folder import RunFolder
-from thinkvla.train.setup import build_policy, co_training_data
+from thinkvla.train.setup import build_policy, co_training_data, describe_data, open_episodes
 
 SIMILARITY = "anchor_similarity"
 HELD_OUT_BATCHES = 16
@@ -50,12 +49,14 @@ def train(config: TrainConfig, *, resume: bool = False) -> Path:
 def _train(config: TrainConfig, *, resume: bool) -> Path:
     folder = RunFolder(config, resume=resume)
     accelerator = Accelerator(mixed_precision=_precision(config))
-    episodes = EpisodeDataset(config.data.episodes)
+    episodes = open_episodes(config.data)
     policy, preprocessor = build_policy(config, episodes)
     process = (accelerator.process_index, accelerator.num_processes)
     data = co_training_data(config, episodes, preprocessor, process)
     if not resume and accelerator.is_main_process:
         folder.create()
+    if accelerator.is_main_process:
+        folder.record_data(describe_data(config.data, episodes))
     optimizer = build_optimizer(policy, config.optimizer)
     begin = folder.restore(policy, optimizer) if resume else 0
     model, prepared = accelerator.prepare(policy.train(), optimizer)  # loading leaves a backbone in evaluation mode
@@ -76,7 +77,7 @@ def _train(config: TrainConfig, *, resume: bool) -> Path:
             samples = config.batch_size * config.accumulation * accelerator.num_processes
             display.step(step + 1, losses, rate, float(norm), samples, waited)
             if (step + 1) % config.save_every == 0 and accelerator.is_main_process:
-                if data.held_out_frames:
+                if data.robot.held_out_frames:
                     display.held_out(step + 1, held_out_error(accelerator.unwrap_model(model), data))
                 folder.save(step + 1, accelerator.unwrap_model(model), preprocessor, optimizer)
     final = config.output / "policy"
