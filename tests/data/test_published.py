@@ -62,6 +62,32 @@ def test_nothing_is_written_outside_the_cache(published: Path) -> None:
     assert {path: content for path, content in after.items() if ".cache" not in path.parts} == before
 
 
+def test_images_in_tables_alone(published: Path) -> None:
+    """A data set without videos has no ``video_path``; videos of cameras that are not asked for do not count."""
+    expected = np.load(FIXTURES / f"{published.name}.npz")[CAMERAS["wrist"]]
+    spec = replace(SPEC, cameras={"hand": CAMERAS["wrist"]})
+    before = EpisodeDataset(published, spec=spec).fingerprint
+    shutil.rmtree(published / "videos")
+    assert EpisodeDataset(published, spec=spec).fingerprint == before
+    info = published / "meta/info.json"
+    values = json.loads(info.read_text())
+    del values["features"][CAMERAS["front"]]
+    info.write_text(json.dumps(values | {"video_path": None}))
+    dataset = EpisodeDataset(published, spec=spec)
+    np.testing.assert_array_equal(dataset.frames(5)["hand"], expected[1])
+    assert validate(published, spec).problems == ()
+
+
+def test_version_2_0_is_read_like_2_1(tmp_path: Path) -> None:
+    """It differs in statistics alone, which are measured here."""
+    root = Path(shutil.copytree(FIXTURES / "lerobot_v21", tmp_path / "set"))
+    (root / "meta/episodes_stats.jsonl").unlink()
+    info = root / "meta/info.json"
+    info.write_text(json.dumps(json.loads(info.read_text()) | {"codebase_version": "v2.0"}))
+    dataset = EpisodeDataset(root, spec=SPEC)
+    np.testing.assert_array_equal(dataset.all_actions, np.load(FIXTURES / "lerobot_v21.npz")["action"][:, 0])
+
+
 def test_statistics_are_measured_once_and_refused_when_stale(published: Path) -> None:
     dataset = EpisodeDataset(published, spec=SPEC)
     values = dataset.all_actions.astype(np.float64)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -130,18 +130,21 @@ def read_statistics(root: Path, keys: tuple[str, ...]) -> dict[str, FeatureStati
     return statistics
 
 
-def fingerprint(root: Path, *, tables: bool = True) -> str:
-    """Identifies the content below ``root``: every file's name and size; metadata in full, and tables unless told not.
+def fingerprint(root: Path) -> str:
+    """Identifies the content below ``root``: every file's name and size; tables and metadata in full.
 
-    Videos and point maps are hashed by their two ends: an mp4 lists the size of each of its frames there, and a table
-    of images the size of each of its columns.
+    Videos and point maps are hashed by their two ends: an mp4 lists the size of each of its frames there.
     """
-    digest = hashlib.blake2b(digest_size=16)
     folders = [root / name for name in ("meta", "data", "videos", "pointmaps")]
-    by_ends = (".mp4", ".npy") if tables else (".mp4", ".npy", ".parquet")
-    files = sorted(file for folder in folders for file in folder.rglob("*") if file.is_file())
+    return hash_files(root, (file for folder in folders for file in folder.rglob("*")), (".mp4", ".npy"))
+
+
+def hash_files(root: Path, files: Iterable[Path], by_ends: tuple[str, ...]) -> str:
+    """Identifies names, sizes and content of ``files``; large ones with a suffix of ``by_ends`` by their two ends."""
+    digest = hashlib.blake2b(digest_size=16)
+    found = sorted(file for file in set(files) if file.is_file())
     with progress("file") as display:
-        for path in display.track(files, description="looking for changes") if len(files) > MANY_FILES else files:
+        for path in display.track(found, description="looking for changes") if len(found) > MANY_FILES else found:
             size = path.stat().st_size
             digest.update(f"{path.relative_to(root).as_posix()}\0{size}\0".encode())
             with path.open("rb") as stream:

@@ -63,12 +63,15 @@ class Recording:
     def fingerprint(self, actions: Actions) -> str:
         """Identifies content and reading; ``actions`` is all of :func:`action_array`.
 
-        Tables of data sets of others may hold gigabytes of images: of these, the actions are hashed in full.
+        Of a data set of others, only what is read counts: not the videos of other cameras. Its tables may hold
+        gigabytes of images; a table's end lists the size of each of its columns, and the actions are hashed in full.
         """
         if self.spec is None:
             return layout.fingerprint(self.root)
+        files = [*(self.root / "meta").rglob("*"), *table_files(self.root, self.info, self.episodes)]
+        files += [self.root / span.path for episode in self.episodes for span in episode.videos.values()]
         digest = hashlib.blake2b(digest_size=16)
-        digest.update(layout.fingerprint(self.root, tables=False).encode())
+        digest.update(layout.hash_files(self.root, files, (".mp4", ".parquet")).encode())
         digest.update(self.spec_key.encode())
         digest.update(np.ascontiguousarray(actions, dtype="<f4").tobytes())
         return digest.hexdigest()
