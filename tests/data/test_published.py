@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -98,6 +99,8 @@ def test_statistics_are_measured_once_and_refused_when_stale(published: Path) ->
     assert EpisodeDataset(published, spec=SPEC).fingerprint == dataset.fingerprint
     assert file.stat().st_mtime_ns == written
     _halve_actions(published)
+    [problem] = validate(published, SPEC).problems
+    assert "computed from other actions" in problem
     with pytest.raises(ValueError, match=r"statistics-.*computed from other actions.*data refresh"):
         EpisodeDataset(published, spec=SPEC)
     refresh_statistics(published, SPEC)
@@ -156,6 +159,14 @@ def test_keys_of_modality_json(published: Path) -> None:
     expected = plain.all_actions[:, [6, 3, 4, 5, 0, 1, 2]]
     expected[:, 0] = 1 - expected[:, 0]
     np.testing.assert_array_equal(dataset.all_actions, expected)
+
+
+def test_the_specification_in_the_documentation() -> None:
+    text = (Path(__file__).parents[2] / "docs/data.md").read_text(encoding="utf-8")
+    [block] = re.findall(r"^```json\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+    spec = EmbodimentSpec.from_dict(json.loads(block), "docs/data.md")
+    assert spec.gripper == Gripper(6, 0.08, 0.0)
+    assert set(json.loads(block)) == {field.name for field in fields(EmbodimentSpec)}
 
 
 def test_ready_made_specifications() -> None:
@@ -309,6 +320,8 @@ def test_faults_of_a_specification(tmp_path: Path) -> None:
         (json.dumps(values | {"normalization": "none"}), "normalization is 'none'"),
         (json.dumps(values | {"raw": [7]}), "raw names dimension 7 of 7"),
         (json.dumps(values | {"cameras": {}}), "cameras is empty"),
+        (json.dumps(values | {"gripper": {"dimension": 6}}), "is not of the form.*open"),
+        (json.dumps(values | {"raw": 6}), "is not of the form"),
         (json.dumps(values | {"gripper": {"dimension": 6, "open": 1, "closed": 1}}), "same value"),
     ):
         file.write_text(content)

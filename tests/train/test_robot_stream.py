@@ -165,8 +165,9 @@ def test_sets_that_do_not_fit_one_policy(two: Path, small_run: TrainConfig) -> N
     def refuses(spec: EmbodimentSpec, message: str) -> None:
         (two / "other.json").write_text(json.dumps(spec.to_dict()))
         data = _data(two, embodiments=(str(two / "arm.json"), str(two / "other.json")))
+        config = replace(small_run, data=data, method=replace(SMALL, qa_data="none", geometry_adapter=False))
         with pytest.raises(ValueError, match=message):
-            build_policy(replace(small_run, data=data), open_episodes(data))
+            build_policy(config, open_episodes(data))
 
     refuses(replace(SPEC, image_size=(48, 48)), "both of the embodiment 'arm', but differ in its image_size")
     refuses(replace(SPEC, raw=()), "differ in its normalization")

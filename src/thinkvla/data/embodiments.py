@@ -111,10 +111,13 @@ class EmbodimentSpec:
         missing, unknown = sorted(needed - set(values)), sorted(set(values) - known)
         if missing or unknown:
             raise ValueError(f"{source}: keys {missing} are missing and {unknown} unknown; expected {sorted(known)}")
-        found = {key: tuple(v) if isinstance(v, list) else v for key, v in values.items()}
-        if found.get("gripper") is not None:
-            found["gripper"] = Gripper(**found["gripper"])
-        return EmbodimentSpec(**found)
+        found: dict[str, Any] = {key: tuple(v) if isinstance(v, list) else v for key, v in values.items()}
+        try:
+            if found.get("gripper") is not None:
+                found["gripper"] = Gripper(**found["gripper"])
+            return EmbodimentSpec(**found)
+        except (TypeError, AttributeError) as error:
+            raise ValueError(f"{source}: a value is not of the form that docs/data.md shows ({error})") from error
 
 
 @dataclass(frozen=True)

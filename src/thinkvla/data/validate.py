@@ -18,6 +18,7 @@ from thinkvla.data.lerobot_episodes import EpisodeRecord, read_tasks
 from thinkvla.data.recording import Recording, action_array, index_columns, open_recording, read_table
 from thinkvla.data.spatial_qa import GENERAL_ROWS, SPATIAL_ROWS, parse_row, read_image, read_rows
 from thinkvla.data.statistics import VectorStatistics, check_fresh
+from thinkvla.data.stored_statistics import measured_statistics, statistics_file
 from thinkvla.progress import progress
 
 Result = TypeVar("Result")
@@ -127,6 +128,8 @@ def _check_episodes(path: Path, spec: EmbodimentSpec | None, found: _Findings) -
                 found.attempt(check_actions, values, embodiment, where)
             if spec is None:
                 found.attempt(_check_statistics, recording, actions)
+            elif statistics_file(recording, path / ".cache").is_file():
+                found.attempt(measured_statistics, recording, actions, path / ".cache")
     _check_frames(recording, found)
     if (path / layout.POINT_MAPS_INFO).is_file():
         for episode in episodes:
