@@ -96,33 +96,37 @@ def _generate(arguments: list[str]) -> int:
 
 
 def _validate(arguments: list[str]) -> int:
-    from thinkvla.data.validate import validate
+    from thinkvla.data.embodiments import find_spec
+    from thinkvla.data.validate import Report, validate
 
-    def path(path: tyro.conf.Positional[Path]) -> Path:
+    def check(path: tyro.conf.Positional[Path], embodiment: str | None = None) -> Report:
         """Look for anything wrong in a data set: missing frames, NaN, shapes, broken videos, stale statistics.
 
         Args:
-            path: a LeRobot v3.0 folder, a question set, or a whole folder of 'thinkvla data generate'.
+            path: a LeRobot folder, a question set, or a whole folder of 'thinkvla data generate'.
+            embodiment: ready-made specification or JSON file, for episodes without meta/embodiment.json.
         """
-        return path
+        return validate(path, None if embodiment is None else find_spec(embodiment))
 
-    report = validate(tyro.cli(path, args=arguments, prog="thinkvla data validate"))
+    report = tyro.cli(check, args=arguments, prog="thinkvla data validate")
     print(report)
     return report.exit_code
 
 
 def _refresh(arguments: list[str]) -> int:
+    from thinkvla.data.embodiments import find_spec
     from thinkvla.data.refresh import refresh_statistics
 
-    def path(path: tyro.conf.Positional[Path]) -> Path:
+    def refresh(path: tyro.conf.Positional[Path], embodiment: str | None = None) -> None:
         """Compute the statistics of a data set again.
 
         Args:
-            path: LeRobot v3.0 folder.
+            path: LeRobot folder.
+            embodiment: ready-made specification or JSON file, for a data set without meta/embodiment.json.
         """
-        return path
+        refresh_statistics(path, None if embodiment is None else find_spec(embodiment))
 
-    refresh_statistics(tyro.cli(path, args=arguments, prog="thinkvla data refresh"))
+    tyro.cli(refresh, args=arguments, prog="thinkvla data refresh")
     return 0
 
 

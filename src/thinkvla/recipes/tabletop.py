@@ -40,7 +40,7 @@ def tabletop(ablation: str = "R7", data: Path = DATA) -> TrainConfig:
     return TrainConfig(
         output=Path("runs") / ("tabletop" if ablation == "R7" else f"tabletop_{ablation.lower()}"),
         data=DataConfig(
-            episodes=data / "episodes",
+            episodes=(str(data / "episodes"),),
             spatial_qa=data / "spatial_qa",
             general_qa=data / "general_qa",
             normalization="range",

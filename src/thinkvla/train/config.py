@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 from thinkvla.backbones.build import BackboneConfig
+from thinkvla.contract import Normalization
 from thinkvla.method.config import MethodConfig
 from thinkvla.method.prompts import ACTION_PROMPT, REASONING_PROMPT
-from thinkvla.preprocessor import Normalization
 from thinkvla.teachers.registry import TeacherName
 
 Precision = Literal["auto", "float32", "bf16", "bf16_matmul"]
@@ -22,32 +22,50 @@ class DataConfig:
     """What is trained on.
 
     Attributes:
-        episodes: LeRobot v3.0 data set of demonstrations.
+        episodes: LeRobot data sets of demonstrations, each a folder or ``hf://owner/name@revision``.
+        embodiments: how they are read: names of ready-made specifications or JSON files, one for all or one each; none
+            where they say it themselves (``meta/embodiment.json``).
+        weights: how often each is drawn from; by their frames if not given.
         spatial_qa: spatial reasoning rows; needed when ``method.qa_data`` is 3d.
         general_qa: general image-text rows; needed when ``method.qa_data`` is 2d or 3d.
         spatial_share: share of spatial rows among the questions when ``method.qa_data`` is 3d.
         teacher: geometry teacher whose features are cached beside the episodes: ``simulator`` reads true point maps,
             ``vggt`` sees images.
         teacher_weights: file or folder of a learned teacher's weights, for ``vggt``.
-        normalization: bounds of the action normalization.
-        held_out: share of the episodes, the last ones, kept from training; their action error is logged with every
-            checkpoint.
+        normalization: bounds of the action normalization; by default what the embodiment's specification says, and
+            ``min_max`` for data sets that need none.
+        held_out: share of the episodes of each data set, the last ones, kept from training; their action error is
+            logged with every checkpoint.
         workers: processes that prepare batches; 0 prepares them in the training process.
     """
 
-    episodes: Path
+    episodes: tuple[str, ...]
+    embodiments: tuple[str, ...] = ()
+    weights: tuple[float, ...] | None = None
     spatial_qa: Path | None = None
     general_qa: Path | None = None
     spatial_share: float = 0.5
     teacher: TeacherName = "simulator"
     teacher_weights: Path | None = None
-    normalization: Normalization = "min_max"
+    normalization: Normalization | None = None
     held_out: float = 0.0
     workers: int = 1
 
     def __post_init__(self) -> None:
         if not 0 <= self.held_out < 1:
             raise ValueError(f"data.held_out is {self.held_out}; expected 0 <= share < 1")
+        count = len(self.episodes)
+        if count == 0 or len(set(self.episodes)) < count:
+            raise ValueError(f"data.episodes is {list(self.episodes)}; expected at least one data set, each once")
+        if len(self.embodiments) not in (0, 1, count):
+            raise ValueError(
+                f"data.embodiments names {len(self.embodiments)} for {count} data sets; expected none, one for all, or "
+                "one each"
+            )
+        if self.weights is not None and (len(self.weights) != count or min(self.weights) <= 0):
+            raise ValueError(
+                f"data.weights is {list(self.weights)}; expected {count} positive numbers, one for each data set"
+            )
 
 
 @dataclass(frozen=True)

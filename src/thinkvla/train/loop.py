@@ -17,7 +17,6 @@ from accelerate.utils import broadcast_object_list
 from torch.utils.data import DataLoader
 
 from thinkvla.checkpoint import load_adapters, load_weights
-from thinkvla.data.lerobot_reader import EpisodeDataset
 from thinkvla.method.config import MethodConfig
 from thinkvla.method.objective import ACTION, REASONING, counts, question_sums, robot_sums, weights
 from thinkvla.method.policy import ThinkVLA
@@ -30,7 +29,7 @@ from thinkvla.train.mixture import CoTrainingData, MicroBatch
 from thinkvla.train.optimizer import set_learning_rate
 from thinkvla.train.precision import matrix_products
 from thinkvla.train.run_folder import STATE, RunFolder
-from thinkvla.train.setup import build_policy, co_training_data
+from thinkvla.train.setup import build_policy, co_training_data, describe_data, open_episodes
 
 SIMILARITY = "anchor_similarity"
 HELD_OUT_BATCHES = 16
@@ -63,11 +62,12 @@ def _train(config: TrainConfig, accelerator: Accelerator, *, resume: bool) -> Pa
     def set_up() -> tuple[ThinkVLA, Preprocessor, CoTrainingData]:
         if main:
             folder.check(resume=resume)
-        episodes = EpisodeDataset(config.data.episodes)
+        episodes = open_episodes(config.data)
         policy, preprocessor = build_policy(config, episodes)
         data = co_training_data(config, episodes, preprocessor, (accelerator.process_index, processes))
         if main:
             folder.take_up() if resume else folder.create()
+            folder.record_data(describe_data(config.data, episodes))
         return policy, preprocessor, data
 
     policy, preprocessor, data = distribution.main_first(accelerator, set_up)
@@ -103,7 +103,7 @@ def _train(config: TrainConfig, accelerator: Accelerator, *, resume: bool) -> Pa
             samples = config.batch_size * config.accumulation * processes
             display.step(step + 1, losses, rate, norm, samples, waited)
             if (step + 1) % config.save_every == 0:
-                if data.held_out_frames:
+                if data.robot.held_out_frames:
                     display.held_out(step + 1, held_out_error(model, data, accelerator))
                 shards = folder.shards(step + 1)
                 state = distribution.whole_optimizer_state(optimizer, model, accelerator, shards)

@@ -2,6 +2,7 @@
 
 RUN/config.json        resolved configuration      RUN/metrics.jsonl   one line per logged step
 RUN/versions.json      software and machine        RUN/tensorboard/    the same curves
+RUN/data.json          data sets, their revisions and fingerprints
 RUN/checkpoints/step-000500/   a policy folder, with training/ beside it for resuming
 RUN/policy/            the final policy
 
@@ -83,6 +84,27 @@ class RunFolder:
             text = "".join(line + "\n" for line in _until(step, log))
             with new_file(log, len(text)) as partial:
                 partial.write_text(text, encoding="utf-8")
+
+    def record_data(self, data: list[dict[str, Any]]) -> None:
+        """Write data.json, what is trained on; of a resumed run, check that it is the same still.
+
+        Raises:
+            ValueError: the content of a data set, its revision or its weight has changed since the run was started.
+        """
+        path = self.path / "data.json"
+        if not path.is_file():
+            path.write_text(json.dumps(data, indent=2) + "\n", encoding="utf-8")
+            return
+        then, now = (
+            {entry["source"]: {key: value for key, value in entry.items() if key != "path"} for entry in entries}
+            for entries in (json.loads(path.read_text(encoding="utf-8")), data)
+        )
+        changed = _differences(then, now)
+        if changed:
+            raise ValueError(
+                f"{path}: the data are not what the run was started with: {', '.join(changed)}. Restore them, or start "
+                "a new run"
+            )
 
     def checkpoints(self) -> list[Path]:
         """Complete checkpoints, oldest first."""
