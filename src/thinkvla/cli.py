@@ -96,17 +96,19 @@ def _generate(arguments: list[str]) -> int:
 
 
 def _validate(arguments: list[str]) -> int:
-    from thinkvla.data.validate import validate
+    from thinkvla.data.validate import Report, validate
 
-    def path(path: tyro.conf.Positional[Path]) -> Path:
+    def check(path: tyro.conf.Positional[str], images: tuple[Path, ...] = ()) -> Report:
         """Look for anything wrong in a data set: missing frames, NaN, shapes, broken videos, stale statistics.
 
         Args:
-            path: a LeRobot v3.0 folder, a question set, or a whole folder of 'thinkvla data generate'.
+            path: a LeRobot v3.0 folder, a question set (folder, file or hf://owner/name), or a whole folder of
+                'thinkvla data generate'.
+            images: folders in which images of questions are looked for that are not beside the rows.
         """
-        return path
+        return validate(path, images)
 
-    report = validate(tyro.cli(path, args=arguments, prog="thinkvla data validate"))
+    report = tyro.cli(check, args=arguments, prog="thinkvla data validate")
     print(report)
     return report.exit_code
 

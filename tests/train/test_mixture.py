@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from thinkvla.data.lerobot_reader import EpisodeDataset
 from thinkvla.train.config import OptimizerConfig, TrainConfig
-from thinkvla.train.mixture import interleaved, shuffled
 from thinkvla.train.optimizer import build_optimizer, learning_rate
+from thinkvla.train.order import interleaved, shuffled
 from thinkvla.train.setup import build_policy, co_training_data
 
 
