@@ -118,13 +118,12 @@ def question_batch(preprocessor: Preprocessor) -> QuestionBatch:
     return preprocessor.question_batch(
         [
             QuestionSample(
-                image,
-                "Which is closer?",
-                "The cube is at (0.1, 0.2). Therefore, the final answer is A.",
+                (image,),
+                (("Which is closer?", "The cube is at (0.1, 0.2). Therefore, the final answer is A."),),
                 True,
             ),
-            QuestionSample(image, "What colour is the ball?", "red", False),
-            QuestionSample(None, "Say yes.", "yes", False),
+            QuestionSample((image,), (("What colour is the ball?", "red"),), False),
+            QuestionSample((), (("Say yes.", "yes"),), False),
         ]
     )
 

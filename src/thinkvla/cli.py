@@ -99,14 +99,16 @@ def _validate(arguments: list[str]) -> int:
     from thinkvla.data.embodiments import find_spec
     from thinkvla.data.validate import Report, validate
 
-    def check(path: tyro.conf.Positional[Path], embodiment: str | None = None) -> Report:
+    def check(path: tyro.conf.Positional[str], embodiment: str | None = None, images: tuple[Path, ...] = ()) -> Report:
         """Look for anything wrong in a data set: missing frames, NaN, shapes, broken videos, stale statistics.
 
         Args:
-            path: a LeRobot folder, a question set, or a whole folder of 'thinkvla data generate'.
+            path: a LeRobot folder, a question set (folder or file), either as hf://owner/name, or a whole folder of
+                'thinkvla data generate'.
             embodiment: ready-made specification or JSON file, for episodes without meta/embodiment.json.
+            images: folders in which images of questions are looked for that are not beside the rows.
         """
-        return validate(path, None if embodiment is None else find_spec(embodiment))
+        return validate(path, None if embodiment is None else find_spec(embodiment), images)
 
     report = tyro.cli(check, args=arguments, prog="thinkvla data validate")
     print(report)

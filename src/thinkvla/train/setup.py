@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from rich.console import Console
 
 from thinkvla.backbones.build import build_backbone
 from thinkvla.backbones.qwen_vl import QwenVL
@@ -23,11 +24,12 @@ from thinkvla.data.spatial_qa import QADataset
 from thinkvla.data.statistics import VectorStatistics
 from thinkvla.method.policy import ThinkVLA
 from thinkvla.method.prompts import new_tokens
-from thinkvla.preprocessor import ActionNormalizer, Preprocessor, Robot
+from thinkvla.preprocessor import ActionNormalizer, Preprocessor, Robot, limit_pixels
 from thinkvla.teachers.cache import FeatureCache, build_cache
 from thinkvla.teachers.registry import build_teacher
 from thinkvla.train.config import DataConfig, TrainConfig
 from thinkvla.train.mixture import CoTrainingData
+from thinkvla.train.question_stream import Mixture, QuestionStream
 from thinkvla.train.robot_stream import RobotSource, RobotStream
 
 GRIPPER = (6,)
@@ -145,6 +147,8 @@ def _new_policy(config: TrainConfig, episodes: Sequence[EpisodeDataset]) -> tupl
     """A policy over a backbone that knows nothing of robots."""
     robot, *others = robots(config.data, episodes)
     parts = build_backbone(config.backbone, new_tokens(config.method))
+    if config.data.image_pixels is not None:
+        limit_pixels(parts.image_processor, config.data.image_pixels)
     preprocessor = Preprocessor(
         robot.embodiment,
         config.method,
@@ -192,11 +196,34 @@ def geometry_features(config: TrainConfig, episodes: EpisodeDataset) -> FeatureC
     return build_cache(teacher, episodes, episodes.cache / f"geometry-{teacher.fingerprint}-{episodes.fingerprint}.npy")
 
 
-def question_sets(config: TrainConfig) -> list[QADataset]:
-    """Question sets of the run: none, general, or spatial and general."""
+def question_stream(config: TrainConfig) -> QuestionStream | None:
+    """Questions of the run: general ones, spatial and general ones, or None.
+
+    Raises:
+        ValueError: a set cannot be read, or too many of its images cannot.
+    """
     data = config.data
-    wanted = {"none": (), "2d": (data.general_qa,), "3d": (data.spatial_qa, data.general_qa)}[config.method.qa_data]
-    return [QADataset(path) for path in wanted if path is not None]
+    spatial = (data.spatial_qa, data.spatial_weights, data.spatial_share)
+    general = (data.general_qa, data.general_weights, 1 - data.spatial_share)
+    wanted = {"none": [], "2d": [(False, *general)], "3d": [(True, *spatial), (False, *general)]}[config.method.qa_data]
+    if not wanted:
+        return None
+    mixtures = []
+    for kind, addresses, weights, _ in wanted:
+        sets = [QADataset(address, data.qa_images, kind) for address in addresses]
+        if data.skip_unreadable_images:
+            sets = [_readable(one) for one in sets]
+        mixtures.append(Mixture.of(sets, weights))
+    shares = [share for *_, share in wanted] if len(wanted) > 1 else [1.0]
+    return QuestionStream(mixtures, shares, seed=config.seed, packed=data.pack_questions)
+
+
+def _readable(questions: QADataset) -> QADataset:
+    kept = questions.readable()
+    if kept.left_out:
+        message = f"{kept.source.address}: {kept.left_out} of {len(questions)} rows left out, an image cannot be read"
+        Console(stderr=True).print(message, highlight=False, soft_wrap=True)
+    return kept
 
 
 def robot_stream(config: TrainConfig, episodes: Sequence[EpisodeDataset]) -> RobotStream:
@@ -213,8 +240,7 @@ def co_training_data(
     return CoTrainingData(
         preprocessor,
         robot_stream(config, episodes),
-        question_sets(config),
-        spatial_share=config.data.spatial_share,
+        question_stream(config),
         batch_size=config.batch_size,
         question_batch_size=config.question_batch_size,
         seed=config.seed,
