@@ -38,6 +38,7 @@ MAY_KNOW = {
         "preprocessor",
         "progress",
         "tabletop",
+        "teachers",
         "train",
         "versions",
     },
