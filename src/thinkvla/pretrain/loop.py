@@ -68,13 +68,12 @@ class Batches(Protocol):
 
 
 class Pretraining(Protocol):
-    """What the loop trains.
+    """What the loop trains."""
 
-    Attributes:
-        trained: every module that learns.
-    """
-
-    trained: nn.Module
+    @property
+    def trained(self) -> nn.Module:
+        """Every module that learns."""
+        ...
 
     def batches(self, length: int, *, held_out: bool) -> Batches:
         """``length`` batches, or as many that are never trained on."""

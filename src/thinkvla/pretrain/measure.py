@@ -151,7 +151,8 @@ def _rows(describe: Describe, views: ViewBatches, moments: Sequence[int]) -> tup
 
 def _pooled(maps_BVhwC: Tensor, cells: int) -> Tensor:
     """Means over blocks of cells × cells."""
-    return maps_BVhwC.unflatten(3, (-1, cells)).unflatten(2, (-1, cells)).mean(dim=(3, 5))
+    means: Tensor = maps_BVhwC.unflatten(3, (-1, cells)).unflatten(2, (-1, cells)).mean(dim=(3, 5))
+    return means
 
 
 def _chunks(views: ViewBatches, moments: Sequence[int], what: str) -> Iterator[ViewBatch]:
@@ -165,8 +166,9 @@ def _chunks(views: ViewBatches, moments: Sequence[int], what: str) -> Iterator[V
 
 def _patches(model: Aggregator, grid: tuple[int, int]) -> Describe:
     def describe(images: Tensor) -> Tensor:
-        tokens = model(images.permute(0, 1, 4, 2, 3).float() / 255)
-        return tokens[:, :, model.special :].unflatten(2, grid)
+        tokens: Tensor = model(images.permute(0, 1, 4, 2, 3).float() / 255)
+        patches: Tensor = tokens[:, :, model.special :].unflatten(2, grid)
+        return patches
 
     return describe
 
