@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from thinkvla.backbones.build import build_backbone
@@ -13,8 +14,9 @@ from thinkvla.data.lerobot_reader import EpisodeDataset
 from thinkvla.data.spatial_qa import QADataset
 from thinkvla.method.policy import ThinkVLA
 from thinkvla.method.prompts import new_tokens
-from thinkvla.preprocessor import ActionNormalizer, Preprocessor
+from thinkvla.preprocessor import ActionNormalizer, Preprocessor, prepare_images
 from thinkvla.teachers.cache import FeatureCache, build_cache
+from thinkvla.teachers.grid import no_finer
 from thinkvla.teachers.registry import build_teacher
 from thinkvla.train.config import TrainConfig
 from thinkvla.train.mixture import CoTrainingData
@@ -67,8 +69,14 @@ def _continue_policy(config: TrainConfig, folder: Path, episodes: EpisodeDataset
     return policy, preprocessor
 
 
-def geometry_features(config: TrainConfig, episodes: EpisodeDataset) -> FeatureCache | None:
-    """The geometry teacher's features of all frames, computed now unless cached; None without the adapter."""
+def geometry_features(config: TrainConfig, episodes: EpisodeDataset, grid: tuple[int, int]) -> FeatureCache | None:
+    """The geometry teacher's features of all frames, computed now unless cached; None without the adapter.
+
+    Args:
+        config: of the run.
+        episodes: whose frames.
+        grid: (h, w) patches of a view in the policy; a finer teacher is kept on this grid.
+    """
     if not config.method.geometry_adapter:
         return None
     teacher = build_teacher(config.data.teacher, config.data.teacher_weights, episodes.embodiment.image_size)
@@ -77,8 +85,17 @@ def geometry_features(config: TrainConfig, episodes: EpisodeDataset) -> FeatureC
             f"method.geometry_dim is {config.method.geometry_dim}, but the teacher '{config.data.teacher}' gives "
             f"features of size {teacher.dim}; set it to that"
         )
-    folder = episodes.path / ".cache"
-    return build_cache(teacher, episodes, folder / f"geometry-{teacher.fingerprint}-{episodes.fingerprint}.npy")
+    kept = no_finer(teacher, grid)
+    return build_cache(kept, episodes, episodes.path / ".cache" / f"geometry-{kept.fingerprint}-{episodes.fingerprint}")
+
+
+def patch_grid(preprocessor: Preprocessor) -> tuple[int, int]:
+    """(h, w) patches that the policy's image pipeline makes of a view."""
+    blank = np.zeros((*preprocessor.embodiment.image_size, 3), np.uint8)
+    _, grids, _ = prepare_images(preprocessor.image_processor, [blank])
+    assert grids is not None, "there is a picture"
+    _, rows, columns = grids[0].tolist()
+    return rows, columns
 
 
 def question_sets(config: TrainConfig) -> list[QADataset]:
@@ -95,7 +112,7 @@ def co_training_data(
     return CoTrainingData(
         preprocessor,
         episodes,
-        geometry_features(config, episodes),
+        geometry_features(config, episodes, patch_grid(preprocessor)),
         question_sets(config),
         spatial_share=config.data.spatial_share,
         chunk=config.method.chunk,
