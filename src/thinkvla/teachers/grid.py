@@ -26,7 +26,8 @@ class OnGrid:
         batch, views = fine_BVhwG.shape[:2]
         planes = fine_BVhwG.flatten(0, 1).permute(0, 3, 1, 2)
         coarse = F.interpolate(planes, size=self.grid, mode="bilinear", align_corners=False)
-        return coarse.permute(0, 2, 3, 1).unflatten(0, (batch, views))
+        resized: Tensor = coarse.permute(0, 2, 3, 1).unflatten(0, (batch, views))
+        return resized
 
 
 def no_finer(teacher: GeometryTeacher, grid: tuple[int, int]) -> GeometryTeacher:
