@@ -39,6 +39,7 @@ MAY_KNOW = {
         "preprocessor",
         "progress",
         "tabletop",
+        "teachers",
         "train",
         "versions",
     },

@@ -24,8 +24,9 @@ from thinkvla.data.spatial_qa import QADataset
 from thinkvla.data.statistics import VectorStatistics
 from thinkvla.method.policy import ThinkVLA
 from thinkvla.method.prompts import new_tokens
-from thinkvla.preprocessor import ActionNormalizer, Preprocessor, Robot, limit_pixels
+from thinkvla.preprocessor import ActionNormalizer, Preprocessor, Robot, limit_pixels, prepare_images
 from thinkvla.teachers.cache import FeatureCache, build_cache
+from thinkvla.teachers.grid import no_finer
 from thinkvla.teachers.registry import build_teacher
 from thinkvla.train.config import DataConfig, TrainConfig
 from thinkvla.train.mixture import CoTrainingData
@@ -38,8 +39,6 @@ GRIPPER = (6,)
 
 def open_episodes(data: DataConfig) -> tuple[EpisodeDataset, ...]:
     """The demonstrations of a run, one data set each, fetched from the Hub where that is what is asked for.
-
-    Its parameters that are not trained take no gradient (``config.backbone.tune``, ``config.backbone.lora``).
 
     Raises:
         ValueError: a data set is missing or broken, or does not fit its embodiment.
@@ -183,8 +182,14 @@ def _continue_policy(
     return policy, preprocessor
 
 
-def geometry_features(config: TrainConfig, episodes: EpisodeDataset) -> FeatureCache | None:
-    """The geometry teacher's features of all frames, computed now unless cached; None without the adapter."""
+def geometry_features(config: TrainConfig, episodes: EpisodeDataset, grid: tuple[int, int]) -> FeatureCache | None:
+    """The geometry teacher's features of all frames, computed now unless cached; None without the adapter.
+
+    Args:
+        config: of the run.
+        episodes: whose frames.
+        grid: (h, w) patches of a view in the policy; a finer teacher is kept on this grid.
+    """
     if not config.method.geometry_adapter:
         return None
     teacher = build_teacher(config.data.teacher, config.data.teacher_weights, episodes.embodiment.image_size)
@@ -193,7 +198,17 @@ def geometry_features(config: TrainConfig, episodes: EpisodeDataset) -> FeatureC
             f"method.geometry_dim is {config.method.geometry_dim}, but the teacher '{config.data.teacher}' gives "
             f"features of size {teacher.dim}; set it to that"
         )
-    return build_cache(teacher, episodes, episodes.cache / f"geometry-{teacher.fingerprint}-{episodes.fingerprint}.npy")
+    kept = no_finer(teacher, grid)
+    return build_cache(kept, episodes, episodes.cache / f"geometry-{kept.fingerprint}-{episodes.fingerprint}")
+
+
+def patch_grid(preprocessor: Preprocessor) -> tuple[int, int]:
+    """(h, w) patches that the policy's image pipeline makes of a view."""
+    blank = np.zeros((*preprocessor.embodiment.image_size, 3), np.uint8)
+    _, grids, _ = prepare_images(preprocessor.image_processor, [blank])
+    assert grids is not None, "there is a picture"
+    _, rows, columns = grids[0].tolist()
+    return rows, columns
 
 
 def question_stream(config: TrainConfig) -> QuestionStream | None:
@@ -226,10 +241,13 @@ def _readable(questions: QADataset) -> QADataset:
     return kept
 
 
-def robot_stream(config: TrainConfig, episodes: Sequence[EpisodeDataset]) -> RobotStream:
-    """Demonstrations of the whole run, with the teacher's features where the method wants them."""
+def robot_stream(config: TrainConfig, episodes: Sequence[EpisodeDataset], grid: tuple[int, int]) -> RobotStream:
+    """Demonstrations of the whole run, with the teacher's features where the method wants them.
+
+    ``grid`` is the policy's own (h, w) of patches a view.
+    """
     held_out = config.data.held_out
-    sources = [RobotSource.of(one, geometry_features(config, one), held_out) for one in episodes]
+    sources = [RobotSource.of(one, geometry_features(config, one, grid), held_out) for one in episodes]
     return RobotStream(sources, config.data.weights, chunk=config.method.chunk, seed=config.seed)
 
 
@@ -239,7 +257,7 @@ def co_training_data(
     """Micro-batches of the whole run for one process."""
     return CoTrainingData(
         preprocessor,
-        robot_stream(config, episodes),
+        robot_stream(config, episodes, patch_grid(preprocessor)),
         question_stream(config),
         batch_size=config.batch_size,
         question_batch_size=config.question_batch_size,
