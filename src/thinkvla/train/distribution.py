@@ -11,6 +11,7 @@ units, while the action head stays in float32, and does not run on CPU processes
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Callable
 from datetime import timedelta
 from importlib.util import find_spec
@@ -255,6 +256,8 @@ def _shard(policy: ThinkVLA, accelerator: Accelerator, config: TrainConfig) -> N
         raise ValueError(
             "distribution is 'fsdp', but this backbone does not name the blocks to shard; choose --distribution ddp"
         )
+    # Torch warns that outputs of ours are views: changing them in place would break it, and nothing does.
+    warnings.filterwarnings("ignore", message="FSDP2-wrapped module", category=UserWarning)
     rounded = torch.bfloat16 if _autocasts(config) else None
     precise = MixedPrecisionPolicy(cast_forward_inputs=False)
     usual = MixedPrecisionPolicy(param_dtype=rounded, reduce_dtype=torch.float32, cast_forward_inputs=False)
