@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import random
 import signal
 import time
@@ -56,25 +57,26 @@ def losses(run: Path) -> list[tuple[int, float]]:
     return [(line["step"], line["loss"]) for line in lines]
 
 
-def wait_for_step(config: TrainConfig, step: int, process: BaseProcess) -> None:
-    """Until the run has a checkpoint of that step, or its process has ended."""
-    folder = RunFolder(config)
-    while process.is_alive() and folder.steps_done() < step:
+def wait(process: BaseProcess, config: TrainConfig, step: int, seconds: float = math.inf) -> None:
+    """Until the run has a checkpoint of that step, its process has ended, or time is up."""
+    folder, until = RunFolder(config), time.perf_counter() + seconds
+    while process.is_alive() and folder.steps_done() < step and time.perf_counter() < until:
         time.sleep(0.002)
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_killed_fifty_times(tiny_run: TrainConfig, tmp_path: Path) -> None:
-    """kill −9 at random moments, from the first import to the last checkpoint; then to the end.
+    """kill −9 at random moments, from reading the configuration to pruning old checkpoints; then to the end.
 
     Each attempt goes on from what the killed ones left. After every kill the newest checkpoint is whole; in the end the
     losses of all steps, and the policy, are those of an undisturbed run, bit for bit.
     """
+    forked(torch.set_num_threads, 1, output=tmp_path / "nothing.txt").join()  # imports are done from here on
     undisturbed = replace(tiny_run, output=tmp_path / "undisturbed")
     began = time.perf_counter()
     process = forked(attempt, undisturbed, output=tmp_path / "undisturbed.txt")
-    wait_for_step(undisturbed, 1, process)
+    wait(process, undisturbed, 1)
     first = time.perf_counter() - began
     process.join()
     assert process.exitcode == 0, (tmp_path / "undisturbed.txt").read_text()
@@ -85,11 +87,12 @@ def test_killed_fifty_times(tiny_run: TrainConfig, tmp_path: Path) -> None:
     progress = [0]
     for _ in range(KILLS):
         process = forked(attempt, tiny_run, output=tmp_path / "attempt.txt")
+        done = progress[-1]
         if rng.random() < 0.4:  # before this attempt's first checkpoint, most likely
-            process.join(rng.uniform(0, first))
+            wait(process, tiny_run, done + 2, rng.uniform(0, first))
         else:  # anywhere between two
-            wait_for_step(tiny_run, progress[-1] + 1, process)
-            process.join(rng.uniform(0, cycle))
+            wait(process, tiny_run, done + 1)
+            wait(process, tiny_run, done + 3, rng.uniform(0, cycle))
         process.kill()
         process.join()
         assert process.exitcode == -signal.SIGKILL, (tmp_path / "attempt.txt").read_text()
