@@ -188,7 +188,7 @@ def test_torchrun_trains(small_data: Path, tmp_path: Path) -> None:
         "save-every": 2,
         "batch-size": 1,
     }
-    launcher = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-port", "0"]
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     command = [*launcher, "-m", "thinkvla", "train", "tabletop_r1"]
     command += [word for name, value in options.items() for word in (f"--{name}", str(value))]
     ended = subprocess.run(command, capture_output=True, text=True, check=False)
