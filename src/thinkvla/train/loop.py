@@ -172,13 +172,14 @@ def co_training_step(
             sums = robot_sums(output, robot)
             if questions is not None:
                 sums |= question_sums(scores, questions)
-            means = {term: value / count[term] for term, value in sums.items()}
             # Gradients are averaged over processes, hence the factor.
-            accelerator.backward(sum(weight[term] * value for term, value in means.items()) * processes)
+            loss = sum(weight[term] * value / count[term] for term, value in sums.items()) * processes
+            accelerator.backward(loss)
+        means = {term: value.detach() / count[term] for term, value in sums.items()}
         if output.anchor_BRD is not None and output.teacher_BRD is not None:
             means[SIMILARITY] = anchor_similarity(output.teacher_BRD, output.anchor_BRD).sum() / count[REASONING]
-        for term, value in means.items():
-            values[term] = values.get(term, 0) + value.detach()
+        for term, mean in means.items():
+            values[term] = values.get(term, 0) + mean
     reduced: Any = accelerator.reduce(torch.stack(list(values.values())), reduction="sum")
     result = dict(zip(values, reduced.tolist(), strict=True))
     for term, value in result.items():
