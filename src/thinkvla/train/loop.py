@@ -24,6 +24,7 @@ from thinkvla.train.display import Display
 from thinkvla.train.mixture import CoTrainingData, MicroBatch
 from thinkvla.train.optimizer import build_optimizer, set_learning_rate
 from thinkvla.train.precision import matrix_products
+from thinkvla.train.provenance import check_provenance, provenance, record_provenance
 from thinkvla.train.run_folder import RunFolder
 from thinkvla.train.setup import build_policy, co_training_data
 
@@ -36,26 +37,30 @@ class TrainingDiverged(RuntimeError):
     """A loss became NaN or infinite; the message names the step and the term."""
 
 
-def train(config: TrainConfig, *, resume: bool = False) -> Path:
-    """Run ``config`` to its end and return the folder of the final policy.
+def train(config: TrainConfig, *, resume: bool = False, command: str | None = None) -> Path:
+    """Run ``config`` to its end and return the folder of the final policy; ``command`` is kept with the run.
 
     Raises:
         ValueError: the configuration or the data do not fit; the message says what to change.
         TrainingDiverged: a loss term is NaN or infinite. Checkpoints written before stay.
     """
     with matrix_products(rounded=config.precision == "bf16_matmul"):
-        return _train(config, resume=resume)
+        return _train(config, resume=resume, command=command)
 
 
-def _train(config: TrainConfig, *, resume: bool) -> Path:
+def _train(config: TrainConfig, *, resume: bool, command: str | None) -> Path:
     folder = RunFolder(config, resume=resume)
     accelerator = Accelerator(mixed_precision=_precision(config))
     episodes = EpisodeDataset(config.data.episodes)
     policy, preprocessor = build_policy(config, episodes)
     process = (accelerator.process_index, accelerator.num_processes)
     data = co_training_data(config, episodes, preprocessor, process)
-    if not resume and accelerator.is_main_process:
-        folder.create()
+    if accelerator.is_main_process:
+        if resume:
+            check_provenance(folder.path, provenance(config, data, command))
+        else:
+            folder.create()
+            record_provenance(folder.path, provenance(config, data, command))
     optimizer = build_optimizer(policy, config.optimizer)
     begin = folder.restore(policy, optimizer) if resume else 0
     model, prepared = accelerator.prepare(policy.train(), optimizer)  # loading leaves a backbone in evaluation mode

@@ -2,6 +2,7 @@
 
 RUN/config.json        resolved configuration      RUN/metrics.jsonl   one line per logged step
 RUN/versions.json      software and machine        RUN/tensorboard/    the same curves
+RUN/provenance.json    command and data sets
 RUN/checkpoints/step-000500/   a policy folder, with training/ beside it for resuming
 RUN/policy/            the final policy
 """
