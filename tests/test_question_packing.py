@@ -14,7 +14,7 @@ from thinkvla.backbones.build import Attention
 from thinkvla.method import policy as policy_module
 from thinkvla.method.batch import LENGTH_STEP, QuestionBatch
 from thinkvla.method.objective import LANGUAGE, question_sums
-from thinkvla.method.packing import block_mask
+from thinkvla.method.packing import block_mask, restart_positions
 from thinkvla.method.policy import ThinkVLA, labelled_tokens
 from thinkvla.method.prompts import PAD, PREFIX
 from thinkvla.preprocessor import Preprocessor, QuestionSample
@@ -100,9 +100,7 @@ def test_wrong_mask_and_wrong_positions_are_noticed(monkeypatch: pytest.MonkeyPa
     with monkeypatch.context() as patch:
         patch.setattr(policy_module, "block_mask", lambda s: block_mask(torch.where(s == PAD, PAD, PREFIX)))
         assert (policy.answer(packed) - expected).abs().max() > 100 * BOUND
-    starts = policy_module.restart_positions(
-        torch.arange(9).expand(3, 1, 9), torch.tensor([[3, 3, 4, 4, 4, 5, -1, -1, -1]])
-    )
+    starts = restart_positions(torch.arange(9).expand(3, 1, 9), torch.tensor([[3, 3, 4, 4, 4, 5, -1, -1, -1]]))
     assert starts[:, 0, :6].tolist() == [[0, 1, 0, 1, 2, 0]] * 3
 
 

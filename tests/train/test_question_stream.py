@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import tyro
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
@@ -157,6 +158,14 @@ def test_broken_images_stop_a_run_or_are_left_out(
 def test_impossible_mixtures(change: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         DataConfig(Path("e"), spatial_qa=("a",), general_qa=("b",), **change)
+
+
+def test_sets_on_the_command_line(small_run: TrainConfig) -> None:
+    options = ["--data.spatial-qa", "a", "hf://b/c@main", "--data.general-qa", "d", "--data.spatial-weights", "2", "1"]
+    data = tyro.cli(TrainConfig, default=small_run, args=options).data
+    assert data.spatial_qa == ("a", "hf://b/c@main")
+    assert data.general_qa == ("d",)
+    assert data.spatial_weights == (2.0, 1.0)
 
 
 def test_processes_walk_one_stream(small_run: TrainConfig) -> None:
