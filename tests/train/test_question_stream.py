@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import torch
 import tyro
@@ -16,9 +19,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 from tiny_models import build
+from torch.utils.data import DataLoader, Dataset
 
 from thinkvla.data.lerobot_reader import EpisodeDataset
 from thinkvla.data.question_writer import write_questions
+from thinkvla.data.spatial_qa import QADataset
 from thinkvla.method.prompts import PAD
 from thinkvla.preprocessor import limit_pixels
 from thinkvla.train.config import DataConfig, TrainConfig
@@ -111,13 +116,15 @@ def test_little_padding_on_mixed_lengths(small_run: TrainConfig, published: Path
     assert np.mean(shares[False]) > 0.3
 
 
-def test_one_large_picture_is_reduced() -> None:
+def test_one_large_picture_is_reduced(tmp_path: Path) -> None:
     _, preprocessor = build()
     processor = preprocessor.image_processor
     image = np.zeros((900, 1600, 3), np.uint8)
     limit_pixels(processor, 96 * 96)
-    grid = processor(images=[image], return_tensors="pt")["image_grid_thw"][0].tolist()
-    assert grid[1] * grid[2] * processor.patch_size**2 <= 96 * 96
+    processor.save_pretrained(tmp_path)
+    for each in (processor, type(processor).from_pretrained(tmp_path)):
+        grid = each(images=[image], return_tensors="pt")["image_grid_thw"][0].tolist()
+        assert grid[1] * grid[2] * each.patch_size**2 <= 96 * 96, "the limit is saved with the policy"
     with pytest.raises(ValueError, match=r"data\.image_pixels is 10, but images for this backbone have \d+ or more"):
         limit_pixels(processor, 10)
 
@@ -158,6 +165,33 @@ def test_broken_images_stop_a_run_or_are_left_out(
 def test_impossible_mixtures(change: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         DataConfig(Path("e"), spatial_qa=("a",), general_qa=("b",), **change)
+
+
+def test_workers_read_images_inside_parquet(tmp_path: Path) -> None:
+    """Forked workers read from files that the main process has opened, in any order."""
+    images = [np.full((8, 8, 3), number, np.uint8) for number in range(12)]
+    turns = [{"from": "human", "value": "<image>Who?"}, {"from": "gpt", "value": "A cat."}]
+    rows = [{"image": {"bytes": _png(image), "path": None}, "conversations": turns} for image in images]
+    pq.write_table(pa.Table.from_pylist(rows), tmp_path / "train.parquet", row_group_size=3)
+    dataset = QADataset(tmp_path)
+    assert dataset[0].images[0].max() == 0
+    order = [7, 0, 11, 3, 8, 1]
+    loader: Any = DataLoader(_Firsts(dataset), batch_size=None, sampler=order, num_workers=2)
+    assert [int(value) for value in loader] == order
+
+
+class _Firsts(Dataset[int]):
+    def __init__(self, dataset: QADataset) -> None:
+        self.dataset = dataset
+
+    def __getitem__(self, index: int) -> int:
+        return int(self.dataset[index].images[0][0, 0, 0])
+
+
+def _png(image: np.ndarray[Any, Any]) -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(image).save(buffer, "PNG")
+    return buffer.getvalue()
 
 
 def test_sets_on_the_command_line(small_run: TrainConfig) -> None:

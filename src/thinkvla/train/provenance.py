@@ -1,7 +1,7 @@
 """What a run was trained on and how it was started: RUN/provenance.json, which a model card is made from.
 
-Data sets stand there with their revision on the Hub, a fingerprint of their contents and the licence they state. A run
-is not resumed with other data than it was started with.
+Data sets stand there with their revision on the Hub, a fingerprint (of actions and of rows, not of images) and the
+licence they state. A run is not resumed with other data than it was started with.
 """
 
 from __future__ import annotations
