@@ -62,7 +62,7 @@ def small_run(small_data: Path, tmp_path: Path) -> TrainConfig:
     return TrainConfig(
         output=tmp_path / "run",
         data=DataConfig(
-            episodes=small_data / "episodes",
+            episodes=(str(small_data / "episodes"),),
             spatial_qa=(str(small_data / "spatial_qa"),),
             general_qa=(str(small_data / "general_qa"),),
             pack_questions=False,

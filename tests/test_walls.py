@@ -24,7 +24,7 @@ MAY_KNOW = {
     "question_packing": {"method"},
     "preprocessor": {"contract", "method", "question_packing"},
     "checkpoint": {"backbones", "files", "method", "preprocessor", "shipped"},
-    "pretrained": {"checkpoint", "deploy", "method", "preprocessor", "shipped"},
+    "pretrained": {"deploy", "method", "preprocessor", "shipped"},
     "model_card": set(),
     "export": {"checkpoint", "data", "evaluate", "files", "model_card", "shipped"},
     "deploy": {"checkpoint", "contract", "method", "preprocessor"},
@@ -42,6 +42,7 @@ MAY_KNOW = {
         "preprocessor",
         "progress",
         "tabletop",
+        "teachers",
         "train",
         "versions",
     },
@@ -62,7 +63,7 @@ MAY_KNOW = {
     },
     "doctor": {"tabletop", "versions"},
 }
-EVERYBODY = {"recipes", "cli", "demo"}  # know everyone, and nobody knows them
+EVERYBODY = {"recipes", "cli", "demo", "__main__"}  # know everyone, and nobody knows them
 
 
 def imports(path: Path) -> set[str]:

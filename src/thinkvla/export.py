@@ -17,11 +17,11 @@ from thinkvla.evaluate.qa_results import FILE_NAME as ANSWERS
 from thinkvla.evaluate.qa_results import QAResult
 from thinkvla.evaluate.results import EvaluationResult
 from thinkvla.files import new_folder
-from thinkvla.model_card import Evaluation, model_card
+from thinkvla.model_card import Evaluation, base_model, model_card
 from thinkvla.shipped import find_model, shipped_models
 
 CARD = "README.md"
-_PROVENANCE = "provenance.json"
+_COMMAND = "command.txt"
 _LEFT_BEHIND = ("training", CARD)
 
 
@@ -53,16 +53,18 @@ def export(options: ExportOptions) -> Path:
     policy, run = _find(options.policy)
     mark = fingerprint(policy)
     evaluations = [_evaluation(folder, mark) for folder in options.evaluations]
-    record = {name: _read(run, name) for name in ("config.json", "versions.json", _PROVENANCE)}
+    config, versions, data = (_read(run, name) for name in ("config.json", "versions.json", "data.json"))
+    command = None if run is None or not (run / _COMMAND).is_file() else (run / _COMMAND).read_text("utf-8").strip()
     name = options.name or options.folder.resolve().name
     card = model_card(
         name,
         method=json.loads((policy / "config.json").read_text(encoding="utf-8"))["method"],
         fingerprint=mark,
-        config=record["config.json"],
-        versions=record["versions.json"],
-        provenance=record[_PROVENANCE],
-        base_licence=_base_licence(record[_PROVENANCE]),
+        command=command,
+        config=config,
+        versions=versions,
+        data=data,
+        base_licence=_base_licence(config),
         steps=_steps(policy),
         evaluations=evaluations,
         license=options.license,
@@ -86,16 +88,14 @@ def _find(path: Path) -> tuple[Path, Path | None]:
     return policy, runs[0] if runs else None
 
 
-def _read(run: Path | None, name: str) -> Mapping[str, Any] | None:
-    if run is None or not (run / name).is_file():
-        return None
-    values: dict[str, Any] = json.loads((run / name).read_text(encoding="utf-8"))
-    return values
+def _read(run: Path | None, name: str) -> Any:
+    """What a run recorded under this name; None if it did not."""
+    return None if run is None or not (run / name).is_file() else json.loads((run / name).read_text(encoding="utf-8"))
 
 
-def _base_licence(provenance: Mapping[str, Any] | None) -> str | None:
+def _base_licence(config: Mapping[str, Any] | None) -> str | None:
     """What the card of a base model in a folder, or a shipped one, states; None of one on the Hub."""
-    base = None if provenance is None else provenance["base"]
+    base = base_model(config)
     if base is None or not (Path(base).is_dir() or base in shipped_models()):
         return None
     return stated_licence(find_model(base) / CARD)

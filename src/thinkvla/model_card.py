@@ -41,9 +41,10 @@ def model_card(
     *,
     method: Mapping[str, Any],
     fingerprint: str,
+    command: str | None,
     config: Mapping[str, Any] | None,
     versions: Mapping[str, str] | None,
-    provenance: Mapping[str, Any] | None,
+    data: Sequence[Mapping[str, Any]] | None,
     base_licence: str | None,
     steps: int | None,
     evaluations: Sequence[Evaluation],
@@ -55,9 +56,10 @@ def model_card(
         name: of the policy.
         method: its switches.
         fingerprint: of its files.
-        config: resolved configuration of its run; None if that is not known, and so below.
+        command: that started its run; None if it is not known, and so below.
+        config: resolved configuration of its run.
         versions: software and machine it was trained with.
-        provenance: base model, data sets and command of its run.
+        data: what it was trained on.
         base_licence: licence that the base model states.
         steps: optimizer steps of a checkpoint that is not the final policy.
         evaluations: shown as tables.
@@ -65,9 +67,8 @@ def model_card(
     """
     from huggingface_hub import ModelCard, ModelCardData
 
-    data = [] if provenance is None else list(provenance["data"])
-    base = None if provenance is None else provenance["base"]
-    on_hub = [match[1] for one in data if (match := _HUB_DATA.match(one["address"]))]
+    base = base_model(config)
+    on_hub = [match[1] for one in data or () if (match := _HUB_DATA.match(one["source"]))]
     front = ModelCardData(
         model_name=name,
         license=license,
@@ -84,13 +85,21 @@ def model_card(
         "[3DThinkVLA](https://arxiv.org/abs/2606.04436): images and an instruction in, chunks of robot actions out.",
         _use(name),
         _results(evaluations),
-        _training(config, provenance, steps, base, base_licence),
-        _data(data),
+        _training(config, command, steps, base, base_licence),
+        _data(data or ()),
         _software(versions),
         f"## Method\n\n```json\n{json.dumps(dict(method), indent=2)}\n```",
         f"Fingerprint of the policy: `{fingerprint}`. Card written by thinkvla {__version__}.",
     ]
     return ModelCard(f"---\n{front.to_yaml()}\n---\n\n" + "\n\n".join(sections) + "\n")
+
+
+def base_model(config: Mapping[str, Any] | None) -> str | None:
+    """The model a run began with, by its configuration."""
+    if config is None:
+        return None
+    name: str = config["start"] or config["backbone"]["name"]
+    return name
 
 
 def _use(name: str) -> str:
@@ -134,12 +143,11 @@ def _front_results(evaluations: Sequence[Evaluation]) -> list[Any] | None:
 
 def _training(
     config: Mapping[str, Any] | None,
-    provenance: Mapping[str, Any] | None,
+    command: str | None,
     steps: int | None,
     base: str | None,
     base_licence: str | None,
 ) -> str:
-    command = None if provenance is None else provenance["command"]
     words = str(command).split()
     lines = [
         f"- Base model: {_shown(base) if base is not None else _UNKNOWN}; its licence: {base_licence or _UNKNOWN}",
@@ -166,7 +174,7 @@ def _data(data: Sequence[Mapping[str, Any]]) -> str:
         size = f"{one['episodes']} episodes, {one['frames']} frames" if "frames" in one else f"{one['rows']} rows"
         if one.get("left_out"):
             size += f" ({one['left_out']} left out)"
-        found = (one["kind"], _shown(one["address"]), one["revision"] or "local", one["fingerprint"], size)
+        found = (one["kind"], _shown(one["source"]), one["revision"] or "local", one["fingerprint"], size)
         lines.append("| " + " | ".join((*found, one["licence"] or _UNKNOWN)) + " |")
     note = "A licence is what the data set itself states; unknown where it states none."
     return "## Data\n\n" + "\n".join(lines) + f"\n\n{note}"

@@ -12,8 +12,7 @@ from pathlib import Path
 
 import torch
 
-from thinkvla.checkpoint import load_checkpoint
-from thinkvla.deploy import DeployedPolicy
+from thinkvla.deploy import DeployedPolicy, load_policy
 from thinkvla.method.policy import ThinkVLA as Network
 from thinkvla.preprocessor import Preprocessor
 from thinkvla.shipped import find_model, shipped_models
@@ -33,7 +32,12 @@ class ThinkVLA(DeployedPolicy):
 
     @classmethod
     def from_pretrained(
-        cls, name: Path | str, *, revision: str | None = None, device: torch.device | str | None = None
+        cls,
+        name: Path | str,
+        *,
+        revision: str | None = None,
+        device: torch.device | str | None = None,
+        embodiment: str | None = None,
     ) -> ThinkVLA:
         """Load a policy onto ``device`` (a GPU if there is one).
 
@@ -41,14 +45,14 @@ class ThinkVLA(DeployedPolicy):
             name: a folder, a shipped policy by name, or ``owner/name`` on the Hub, downloaded if need be.
             revision: branch, tag or commit on the Hub.
             device: where to run it.
+            embodiment: the robot to act for; needed if the policy was trained for several.
 
         Raises:
-            ValueError: there is no such policy, or its folder is not a complete checkpoint of this architecture.
+            ValueError: there is no such policy, or ``load_policy`` refuses its folder.
         """
-        if device is None:
-            device = "cuda" if torch.cuda.is_available() else "cpu"
         folder = _folder(name, revision)
-        return cls(folder, *load_checkpoint(folder), device)
+        loaded = load_policy(folder, device, embodiment)
+        return cls(folder, loaded.policy, loaded.preprocessor, loaded.device)
 
     def push_to_hub(self, repository: str, *, private: bool = False) -> str:
         """Upload the policy's folder, made by ``thinkvla export``, to ``owner/name`` on the Hub; returns its address.

@@ -148,8 +148,8 @@ FAULTS: dict[str, tuple[Callable[[Path], object], list[str]]] = {
         ["camera 'top' of embodiment 'blocks' is missing"],
     ),
     "wrong version": (
-        lambda root: _json(root / "episodes/meta/info.json", codebase_version="v2.1"),
-        ["codebase_version is 'v2.1'"],
+        lambda root: _json(root / "episodes/meta/info.json", codebase_version="v1.6"),
+        ["codebase_version is 'v1.6'"],
     ),
     "missing question image": (
         lambda root: (root / "spatial_qa/images/000001.png").unlink(),

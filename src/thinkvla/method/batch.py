@@ -65,12 +65,15 @@ class RobotBatch(_Movable):
         actions_BCA: normalized actions, float32.
         valid_BC: False where the chunk reaches past its episode's end.
         geometry_BVhwG: the geometry teacher's features, or None without a geometry adapter.
+        draws_B2: uniform random numbers in [0, 1) for the dropout of the geometry and the reasoning branch; None drops
+            nothing.
     """
 
     tokens: Tokens
     actions_BCA: Tensor
     valid_BC: Tensor
     geometry_BVhwG: Tensor | None
+    draws_B2: Tensor | None = None
 
 
 @dataclass(frozen=True)
