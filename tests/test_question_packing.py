@@ -7,7 +7,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tiny_models import SMALL, build
+from tiny_models import SMALL, build, robot_batch
 from torch import Tensor
 
 from thinkvla.backbones.build import Attention
@@ -19,6 +19,7 @@ from thinkvla.method.policy import ThinkVLA, labelled_tokens
 from thinkvla.method.prompts import PAD, PREFIX
 from thinkvla.preprocessor import Preprocessor, QuestionSample
 from thinkvla.question_packing import PADDING, pack_rows
+from thinkvla.train.distribution import same_road
 
 BOUND = 1e-5
 
@@ -90,6 +91,17 @@ def test_attention_without_a_block_mask_gets_a_row_a_question(monkeypatch: pytes
     assert set(seen[0].unique().tolist()) == {PAD, PREFIX}
     plain = preprocessor.question_batch(samples())
     assert plain.apart() is plain
+
+
+def test_questions_apart_from_a_demonstration_beside_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A row that holds no question (``same_road`` adds one for its images) stays as it is."""
+    policy, preprocessor = build()
+    texts = [sample for sample in samples() if not sample.images] * 3
+    joined = same_road(preprocessor.question_batch(texts, packed=True), robot_batch(preprocessor))
+    expected = policy.answer(joined)
+    monkeypatch.setattr(policy.backbone, "blockwise", False)
+    torch.testing.assert_close(policy.answer(joined), expected, rtol=0, atol=BOUND)
+    assert len(joined.apart().tokens.ids_BL) == len(texts) + 1
 
 
 def test_wrong_mask_and_wrong_positions_are_noticed(monkeypatch: pytest.MonkeyPatch) -> None:

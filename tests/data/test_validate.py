@@ -212,12 +212,12 @@ def test_questions_in_published_forms(tmp_path: Path) -> None:
     (tmp_path / "llava.json").write_text(json.dumps(rows[:2]))
     (tmp_path / "photos").mkdir()
     Image.fromarray(picture(0)).save(tmp_path / "photos/a.png")
-    report = validate(tmp_path / "llava.json", [tmp_path / "photos"])
+    report = validate(tmp_path / "llava.json", images=[tmp_path / "photos"])
     assert len(report.problems) == 1
     assert re.search(r"b\.png: the image cannot be read", report.problems[0])
     assert report.checked == (f"{tmp_path / 'llava.json'}: 2 rows, 2 images",)
     Image.fromarray(picture(0)).save(tmp_path / "photos/b.png")
-    assert validate(str(tmp_path / "llava.json"), [tmp_path / "photos"]).problems == ()
+    assert validate(str(tmp_path / "llava.json"), images=[tmp_path / "photos"]).problems == ()
 
     content = (tmp_path / "photos/a.png").read_bytes()
     table = [spatial_row() | {"image": {"bytes": data, "path": None}} for data in (content, content[:50])]

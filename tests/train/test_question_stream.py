@@ -21,7 +21,6 @@ from PIL import Image
 from tiny_models import build
 from torch.utils.data import DataLoader, Dataset
 
-from thinkvla.data.lerobot_reader import EpisodeDataset
 from thinkvla.data.question_writer import write_questions
 from thinkvla.data.spatial_qa import QADataset
 from thinkvla.method.prompts import PAD
@@ -29,7 +28,7 @@ from thinkvla.preprocessor import limit_pixels
 from thinkvla.train.config import DataConfig, TrainConfig
 from thinkvla.train.order import mixed
 from thinkvla.train.question_stream import Mixture, QuestionStream
-from thinkvla.train.setup import build_policy, co_training_data, question_stream
+from thinkvla.train.setup import build_policy, co_training_data, open_episodes, question_stream
 
 AS_EVER = ("fc87c0fdace5c2ba", "490ce3e9caddbd17", "7a02b624544ea0af", "aca570f1c99ec1ae")
 """Batches of one spatial and one general set, recorded before there were several."""
@@ -37,7 +36,7 @@ AS_EVER = ("fc87c0fdace5c2ba", "490ce3e9caddbd17", "7a02b624544ea0af", "aca570f1
 
 def test_one_set_of_each_kind_gives_the_same_batches_as_ever(small_run: TrainConfig) -> None:
     config = replace(small_run, question_batch_size=4)
-    _, preprocessor = build_policy(config, EpisodeDataset(config.data.episodes))
+    _, preprocessor = build_policy(config, open_episodes(config.data))
     stream = question_stream(config)
     assert stream is not None
     for number, expected in enumerate(AS_EVER):
@@ -164,7 +163,7 @@ def test_broken_images_stop_a_run_or_are_left_out(
 )
 def test_impossible_mixtures(change: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        DataConfig(Path("e"), spatial_qa=("a",), general_qa=("b",), **change)
+        DataConfig(("e",), spatial_qa=("a",), general_qa=("b",), **change)
 
 
 def test_workers_read_images_inside_parquet(tmp_path: Path) -> None:
@@ -205,7 +204,7 @@ def test_sets_on_the_command_line(small_run: TrainConfig) -> None:
 def test_processes_walk_one_stream(small_run: TrainConfig) -> None:
     """Packed, two processes with batches of two hold the tokens of one process with batches of four."""
     config = replace(small_run, data=replace(small_run.data, pack_questions=True))
-    episodes = EpisodeDataset(config.data.episodes)
+    episodes = open_episodes(config.data)
     _, preprocessor = build_policy(config, episodes)
     halves = [co_training_data(config, episodes, preprocessor, (rank, 2))[1].questions for rank in range(2)]
     whole = co_training_data(replace(config, question_batch_size=4), episodes, preprocessor, (0, 1))[1].questions

@@ -1,6 +1,6 @@
 """What a run is trained on, as its folder records it and a model card shows it.
 
-Each data set with its commit on the Hub, a fingerprint (of actions and of rows, not of images) and the licence it states.
+Each data set with its commit on the Hub, a fingerprint (of actions and rows, not of images) and the licence it states.
 """
 
 from __future__ import annotations
