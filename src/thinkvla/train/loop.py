@@ -28,8 +28,9 @@ from thinkvla.train.display import Display
 from thinkvla.train.mixture import CoTrainingData, MicroBatch
 from thinkvla.train.optimizer import set_learning_rate
 from thinkvla.train.precision import matrix_products
+from thinkvla.train.provenance import describe_data
 from thinkvla.train.run_folder import STATE, RunFolder
-from thinkvla.train.setup import build_policy, co_training_data, describe_data, open_episodes
+from thinkvla.train.setup import build_policy, co_training_data, open_episodes
 
 SIMILARITY = "anchor_similarity"
 HELD_OUT_BATCHES = 16
@@ -40,8 +41,8 @@ class TrainingDiverged(RuntimeError):
     """A loss became NaN or infinite; the message names the step and the term."""
 
 
-def train(config: TrainConfig, *, resume: bool = False) -> Path:
-    """Run ``config`` to its end and return the folder of the final policy.
+def train(config: TrainConfig, *, resume: bool = False, command: str | None = None) -> Path:
+    """Run ``config`` to its end and return the folder of the final policy; ``command`` is kept with the run.
 
     Every process of a launch by ``torchrun`` or ``accelerate launch`` calls this with the same arguments. An error that
     all of them meet is raised in the main process alone; the others exit.
@@ -52,10 +53,10 @@ def train(config: TrainConfig, *, resume: bool = False) -> Path:
     """
     accelerator = distribution.start(config)
     with matrix_products(rounded=config.precision == "bf16_matmul"):
-        return _train(config, accelerator, resume=resume)
+        return _train(config, accelerator, resume=resume, command=command)
 
 
-def _train(config: TrainConfig, accelerator: Accelerator, *, resume: bool) -> Path:
+def _train(config: TrainConfig, accelerator: Accelerator, *, resume: bool, command: str | None) -> Path:
     main, processes = accelerator.is_main_process, accelerator.num_processes
     folder = RunFolder(config, processes)
 
@@ -66,8 +67,8 @@ def _train(config: TrainConfig, accelerator: Accelerator, *, resume: bool) -> Pa
         policy, preprocessor = build_policy(config, episodes)
         data = co_training_data(config, episodes, preprocessor, (accelerator.process_index, processes))
         if main:
-            folder.take_up() if resume else folder.create()
-            folder.record_data(describe_data(config.data, episodes))
+            folder.take_up() if resume else folder.create(command)
+            folder.record_data(describe_data(config, episodes, data.questions))
         return policy, preprocessor, data
 
     policy, preprocessor, data = distribution.main_first(accelerator, set_up)

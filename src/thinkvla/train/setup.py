@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -51,24 +50,6 @@ def open_episodes(data: DataConfig) -> tuple[EpisodeDataset, ...]:
         EpisodeDataset(source.path, spec=spec, revision=source.revision)
         for source, spec in zip(sources, specs or [None] * len(sources), strict=True)
     )
-
-
-def describe_data(data: DataConfig, episodes: Sequence[EpisodeDataset]) -> list[dict[str, Any]]:
-    """What a run was trained on, JSON-ready: one entry a data set."""
-    weights = data.weights or [None] * len(episodes)
-    return [
-        {
-            "source": address,
-            "path": str(one.path.absolute()),
-            "revision": one.revision,
-            "fingerprint": one.fingerprint,
-            "embodiment": one.embodiment.name,
-            "episodes": len(one.episodes),
-            "frames": len(one),
-            "weight": weight,
-        }
-        for address, one, weight in zip(data.episodes, episodes, weights, strict=True)
-    ]
 
 
 def robots(data: DataConfig, episodes: Sequence[EpisodeDataset]) -> list[Robot]:
