@@ -138,7 +138,10 @@ def _preprocessor(family: str) -> dict[str, Any]:
 def _write_shards(folder: Path, weights: dict[str, torch.Tensor]) -> None:
     names = sorted(weights)
     half = len(names) // 2
-    index: dict[str, dict[str, Any]] = {"metadata": {"total_size": sum(t.numel() * 2 for t in weights.values())}, "weight_map": {}}
+    index: dict[str, dict[str, Any]] = {
+        "metadata": {"total_size": sum(t.numel() * 2 for t in weights.values())},
+        "weight_map": {},
+    }
     for number, part in enumerate((names[:half], names[half:]), start=1):
         file = f"model-{number:05d}-of-00002.safetensors"
         save_file({name: weights[name].contiguous() for name in part}, folder / file, metadata={"format": "pt"})

@@ -40,9 +40,12 @@ def save_checkpoint(folder: Path, policy: ThinkVLA, preprocessor: Preprocessor) 
         write_policy(partial, policy, preprocessor)
 
 
-def write_policy(folder: Path, policy: ThinkVLA, preprocessor: Preprocessor) -> None:
+def write_policy(
+    folder: Path, policy: ThinkVLA, preprocessor: Preprocessor, weights: dict[str, torch.Tensor] | None = None
+) -> None:
     """Write the policy's files into an existing folder (not atomic: see ``save_checkpoint``).
 
+    ``weights`` are its tensors by name, each storage once, for a policy whose own are spread over processes.
     Adapters of its training are merged into the weights they stand beside: the folder acts without them.
     """
     model: Any = policy.backbone
@@ -56,7 +59,8 @@ def write_policy(folder: Path, policy: ThinkVLA, preprocessor: Preprocessor) -> 
         "backbone": {"family": backbone["model_type"], "config": backbone},
     }
     (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
-    save_file(_untied(policy), folder / "model.safetensors", metadata={"format": "pt"})
+    tensors = _acting(policy, _stored(policy) if weights is None else weights)
+    save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
     preprocessor.save(folder)
 
 
@@ -97,9 +101,9 @@ def _read(folder: Path) -> tuple[dict[str, Any], MethodConfig]:
     return config, method_config(config["method"], str(path))
 
 
-def write_adapters(folder: Path, policy: ThinkVLA) -> None:
-    """Write what training needs beside the policy's own files to go on: its adapters, if it has any."""
-    adapters = adapter_state(_stored(policy))
+def write_adapters(folder: Path, weights: Mapping[str, torch.Tensor]) -> None:
+    """Write what training needs beside the policy's own files to go on: the adapters among its tensors, if any."""
+    adapters = adapter_state(weights)
     if adapters:
         save_file(adapters, folder / ADAPTERS)
 
@@ -125,7 +129,7 @@ def load_adapters(folder: Path, policy: ThinkVLA, weights: Path) -> None:
     policy.load_state_dict(found, strict=False)
     saved = load_file(weights)
     own = policy.state_dict().keys()
-    for name, tensor in _untied(policy).items():
+    for name, tensor in _acting(policy, _stored(policy)).items():
         if name not in own and not torch.allclose(tensor, saved[name].to(tensor.device), rtol=1e-5, atol=1e-6):
             raise ValueError(
                 f"{path}: with these adapters '{name}' is not what {weights} holds, so the backbone is not the one the "
@@ -140,7 +144,7 @@ def load_weights(policy: ThinkVLA, path: Path) -> None:
     """
     if not path.is_file():
         raise ValueError(f"{path} is missing: the checkpoint has no weights")
-    expected, own = _untied(policy), policy.state_dict()
+    expected, own = _acting(policy, _stored(policy)), policy.state_dict()
     with safe_open(path, framework="pt") as file:
         found = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
         for name in sorted(set(found) ^ set(expected)):
@@ -178,9 +182,9 @@ def fingerprint(folder: Path | str) -> str:
     return digest.hexdigest()[:16]
 
 
-def _untied(policy: ThinkVLA) -> dict[str, torch.Tensor]:
-    """The tensors of the policy that acts: adapters merged, and each storage once."""
-    return {name: tensor.contiguous() for name, tensor in merged(policy, _stored(policy)).items()}
+def _acting(policy: ThinkVLA, weights: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """The tensors of the policy that acts: adapters merged."""
+    return {name: tensor.contiguous() for name, tensor in merged(policy, weights).items()}
 
 
 def _stored(policy: ThinkVLA) -> dict[str, torch.Tensor]:
