@@ -59,10 +59,17 @@ class BackboneParts:
     image_processor: Any
 
 
-def build_backbone(config: BackboneConfig, new_tokens: Sequence[str]) -> BackboneParts:
+def build_backbone(
+    config: BackboneConfig, new_tokens: Sequence[str], dtype: torch.dtype = torch.float32
+) -> BackboneParts:
     """Load or create the model and give it the method's new tokens.
 
     New rows of the embedding and of the output head start at the mean of the old rows.
+
+    Args:
+        config: which model.
+        new_tokens: special tokens that its tokenizer does not have yet.
+        dtype: of the weights of a model that is read; training wants float32.
 
     Raises:
         ValueError: the model cannot be read, is of no family in ``FAMILIES``, or attention is not available.
@@ -80,7 +87,7 @@ def build_backbone(config: BackboneConfig, new_tokens: Sequence[str]) -> Backbon
             )
         tokenizer, processor = read_preprocessing(name, config.revision)
         check_tokenizer(name, tokenizer, published)
-        model = read_weights(name, config.revision, published, _initial_attention(config.attention))
+        model = read_weights(name, config.revision, published, _initial_attention(config.attention), dtype)
         backbone = _wrap(model, config.attention)
     add_tokens(backbone.model, tokenizer, new_tokens)
     return BackboneParts(backbone, tokenizer, processor)
