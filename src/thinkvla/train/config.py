@@ -26,8 +26,8 @@ class DataConfig:
         general_qa: general image-text rows; needed when ``method.qa_data`` is 2d or 3d.
         spatial_share: share of spatial rows among the questions when ``method.qa_data`` is 3d.
         teacher: geometry teacher whose features are cached beside the episodes: ``simulator`` reads true point maps,
-            ``vggt`` sees images.
-        teacher_weights: file or folder of a learned teacher's weights, for ``vggt``.
+            ``vggt`` and ``depth_anything`` see images.
+        teacher_weights: file or folder of a learned teacher's weights.
         normalization: bounds of the action normalization.
         held_out: share of the episodes, the last ones, kept from training; their action error is logged with every
             checkpoint.
