@@ -96,39 +96,46 @@ def _generate(arguments: list[str]) -> int:
 
 
 def _validate(arguments: list[str]) -> int:
-    from thinkvla.data.validate import validate
+    from thinkvla.data.embodiments import find_spec
+    from thinkvla.data.validate import Report, validate
 
-    def path(path: tyro.conf.Positional[Path]) -> Path:
+    def check(path: tyro.conf.Positional[str], embodiment: str | None = None, images: tuple[Path, ...] = ()) -> Report:
         """Look for anything wrong in a data set: missing frames, NaN, shapes, broken videos, stale statistics.
 
         Args:
-            path: a LeRobot v3.0 folder, a question set, or a whole folder of 'thinkvla data generate'.
+            path: a LeRobot folder, a question set (folder or file), either as hf://owner/name, or a whole folder of
+                'thinkvla data generate'.
+            embodiment: ready-made specification or JSON file, for episodes without meta/embodiment.json.
+            images: folders in which images of questions are looked for that are not beside the rows.
         """
-        return path
+        return validate(path, None if embodiment is None else find_spec(embodiment), images)
 
-    report = validate(tyro.cli(path, args=arguments, prog="thinkvla data validate"))
+    report = tyro.cli(check, args=arguments, prog="thinkvla data validate")
     print(report)
     return report.exit_code
 
 
 def _refresh(arguments: list[str]) -> int:
+    from thinkvla.data.embodiments import find_spec
     from thinkvla.data.refresh import refresh_statistics
 
-    def path(path: tyro.conf.Positional[Path]) -> Path:
+    def refresh(path: tyro.conf.Positional[Path], embodiment: str | None = None) -> None:
         """Compute the statistics of a data set again.
 
         Args:
-            path: LeRobot v3.0 folder.
+            path: LeRobot folder.
+            embodiment: ready-made specification or JSON file, for a data set without meta/embodiment.json.
         """
-        return path
+        refresh_statistics(path, None if embodiment is None else find_spec(embodiment))
 
-    refresh_statistics(tyro.cli(path, args=arguments, prog="thinkvla data refresh"))
+    tyro.cli(refresh, args=arguments, prog="thinkvla data refresh")
     return 0
 
 
 def _train(arguments: list[str]) -> int:
     from thinkvla.recipes.registry import RECIPES, recipe
     from thinkvla.train.config import TrainConfig
+    from thinkvla.train.distribution import leave
     from thinkvla.train.loop import train
 
     if not arguments or arguments[0].startswith("-"):
@@ -139,7 +146,9 @@ def _train(arguments: list[str]) -> int:
     config = tyro.cli(
         TrainConfig, default=recipe(arguments[0]), args=options, prog=f"thinkvla train {arguments[0]} [--resume]"
     )
-    print(train(config, resume=resume))
+    policy = train(config, resume=resume)
+    if leave():
+        print(policy)
     return 0
 
 

@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from thinkvla.backbones.build import BackboneConfig, build_backbone
-from thinkvla.backbones.qwen3_vl import Qwen3VL
+from thinkvla.backbones.qwen_vl import QwenVL
 from thinkvla.files import new_folder
 from thinkvla.method.batch import Tokens
 from thinkvla.method.config import MethodConfig
@@ -164,7 +164,7 @@ def pretrain_backbone(config: BackbonePretrainConfig) -> Path:
     return base
 
 
-def save_backbone(folder: Path, backbone: Qwen3VL, tokenizer: Any, image_processor: Any) -> None:
+def save_backbone(folder: Path, backbone: QwenVL, tokenizer: Any, image_processor: Any) -> None:
     """Write a backbone as a published Qwen3-VL is laid out, weights in bfloat16."""
     model = backbone.model.bfloat16()
     model.save_pretrained(folder)
@@ -173,7 +173,7 @@ def save_backbone(folder: Path, backbone: Qwen3VL, tokenizer: Any, image_process
     backbone.model.float()
 
 
-def _losses(model: Qwen3VL, heads: Heads, batch: PictureBatch) -> dict[str, Tensor]:
+def _losses(model: QwenVL, heads: Heads, batch: PictureBatch) -> dict[str, Tensor]:
     tokens: Tokens = batch.talk.tokens
     positions = model.positions(tokens.ids_BL, tokens.segments_BL != PAD, tokens.grids_N3)
     with attention_weights(model, POINTING_LAYERS) as weights:
@@ -193,7 +193,7 @@ def _losses(model: Qwen3VL, heads: Heads, batch: PictureBatch) -> dict[str, Tens
     }
 
 
-def _grid(model: Qwen3VL, batch: PictureBatch) -> tuple[int, int]:
+def _grid(model: QwenVL, batch: PictureBatch) -> tuple[int, int]:
     """Rows and columns of language tokens that a picture becomes."""
     _, rows, columns, _ = batch.shapes_NhwS.shape
     return rows // model.merge, columns // model.merge
