@@ -60,7 +60,7 @@ class LearnedTeacher:
             digest = hashlib.file_digest(stream, "sha256").hexdigest()
         self.fingerprint = f"{name}-{digest[:16]}-bicubic-grid{self.grid[0]}x{self.grid[1]}"
         self._device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        self._model = model.requires_grad_(False).eval().to(self._device)
+        self.model = model.requires_grad_(False).eval().to(self._device)
 
     @torch.inference_mode()
     def features(self, frames: Tensor) -> Tensor:
@@ -83,8 +83,9 @@ class LearnedTeacher:
         images = frames_BVHW3.to(self._device).flatten(0, 1).permute(0, 3, 1, 2).float() / 255
         resized = F.interpolate(images, size=self._size, mode="bicubic", antialias=True).clamp(0, 1)
         with torch.autocast(self._device.type, torch.bfloat16, enabled=self._device.type == "cuda"):
-            patches_BVPG: Tensor = self._model(resized.view(batch, views, 3, *self._size))
-        return patches_BVPG.unflatten(2, self.grid).float()
+            patches_BVPG: Tensor = self.model(resized.view(batch, views, 3, *self._size))
+        grid_BVhwG: Tensor = patches_BVPG.unflatten(2, self.grid).float()
+        return grid_BVhwG
 
 
 def weights_file(path: Path, kind: str, source: str) -> Path:
