@@ -24,13 +24,16 @@ from thinkvla.data.statistics import VectorStatistics
 from thinkvla.method.policy import ThinkVLA
 from thinkvla.method.prompts import new_tokens
 from thinkvla.preprocessor import ActionNormalizer, Preprocessor, Robot, limit_pixels, prepare_images
-from thinkvla.teachers.cache import FeatureCache, build_cache
+from thinkvla.teachers.cache import build_cache
 from thinkvla.teachers.grid import no_finer
+from thinkvla.teachers.inputs import TeacherInputs
+from thinkvla.teachers.protocol import GeometryTeacher
 from thinkvla.teachers.registry import build_teacher
 from thinkvla.train.config import DataConfig, TrainConfig
 from thinkvla.train.mixture import CoTrainingData
+from thinkvla.train.precision import matrix_products
 from thinkvla.train.question_stream import Mixture, QuestionStream
-from thinkvla.train.robot_stream import RobotSource, RobotStream
+from thinkvla.train.robot_stream import PerFrame, RobotSource, RobotStream
 
 GRIPPER = (6,)
 """The dimension that is not normalized in data sets that need no specification."""
@@ -163,13 +166,11 @@ def _continue_policy(
     return policy, preprocessor
 
 
-def geometry_features(config: TrainConfig, episodes: EpisodeDataset, grid: tuple[int, int]) -> FeatureCache | None:
-    """The geometry teacher's features of all frames, computed now unless cached; None without the adapter.
+def geometry_teacher(config: TrainConfig, episodes: EpisodeDataset) -> GeometryTeacher | None:
+    """The teacher for the views of ``episodes``; None without the adapter.
 
-    Args:
-        config: of the run.
-        episodes: whose frames.
-        grid: (h, w) patches of a view in the policy; a finer teacher is kept on this grid.
+    Raises:
+        ValueError: its weights do not fit, or its features are of another size than the method expects.
     """
     if not config.method.geometry_adapter:
         return None
@@ -179,8 +180,33 @@ def geometry_features(config: TrainConfig, episodes: EpisodeDataset, grid: tuple
             f"method.geometry_dim is {config.method.geometry_dim}, but the teacher '{config.data.teacher}' gives "
             f"features of size {teacher.dim}; set it to that"
         )
+    return teacher
+
+
+def online_teacher(config: TrainConfig, episodes: Sequence[EpisodeDataset]) -> GeometryTeacher | None:
+    """The teacher that is asked in every training step, about the data sets' common image size; None if cached."""
+    return geometry_teacher(config, episodes[0]) if config.data.teacher_features == "online" else None
+
+
+def geometry_of_frames(config: TrainConfig, episodes: EpisodeDataset, grid: tuple[int, int]) -> PerFrame | None:
+    """The teacher's features of all frames, computed now unless cached; what it is to be asked where it is online.
+
+    Args:
+        config: of the run.
+        episodes: whose frames.
+        grid: (h, w) patches of a view in the policy; features of a finer teacher are kept on this grid.
+
+    Returns:
+        None without the adapter.
+    """
+    teacher = geometry_teacher(config, episodes)
+    if teacher is None:
+        return None
+    if config.data.teacher_features == "online":
+        return TeacherInputs(teacher.wants, episodes)
     kept = no_finer(teacher, grid)
-    return build_cache(kept, episodes, episodes.cache / f"geometry-{kept.fingerprint}-{episodes.fingerprint}")
+    with matrix_products(rounded=False):  # features are the same whatever precision the run has
+        return build_cache(kept, episodes, episodes.cache / f"geometry-{kept.fingerprint}-{episodes.fingerprint}")
 
 
 def patch_grid(preprocessor: Preprocessor) -> tuple[int, int]:
@@ -223,12 +249,12 @@ def _readable(questions: QADataset) -> QADataset:
 
 
 def robot_stream(config: TrainConfig, episodes: Sequence[EpisodeDataset], grid: tuple[int, int]) -> RobotStream:
-    """Demonstrations of the whole run, with the teacher's features where the method wants them.
+    """Demonstrations of the whole run, with the teacher's features (or its inputs) where the method wants them.
 
     ``grid`` is the policy's own (h, w) of patches a view.
     """
     held_out = config.data.held_out
-    sources = [RobotSource.of(one, geometry_features(config, one, grid), held_out) for one in episodes]
+    sources = [RobotSource.of(one, geometry_of_frames(config, one, grid), held_out) for one in episodes]
     return RobotStream(sources, config.data.weights, chunk=config.method.chunk, seed=config.seed)
 
 
