@@ -86,7 +86,7 @@ class BackboneOutline:
         return int(self.config.vision_config.depth)
 
     def backbone(self, layers: int | None = None, blocks: int | None = None) -> QwenVL:
-        """An untrained backbone, on torch's default device; with other depths where they are given."""
+        """An untrained backbone in float32, on torch's default device; with other depths where they are given."""
         values = self.config.to_dict()
         text, vision = values["text_config"], values["vision_config"]
         if layers is not None:
@@ -99,7 +99,7 @@ class BackboneOutline:
             for key in ("deepstack_visual_indexes", "fullatt_block_indexes"):
                 if key in vision:
                     vision[key] = [0]
-        return restore_backbone(self.config.model_type, values, self.attention)
+        return restore_backbone(self.config.model_type, values, self.attention).float()
 
 
 def outline_backbone(config: BackboneConfig, new_tokens: Sequence[str]) -> BackboneOutline:
