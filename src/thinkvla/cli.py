@@ -145,14 +145,23 @@ def _train(arguments: list[str]) -> int:
     from thinkvla.train.loop import train
 
     if not arguments or arguments[0].startswith("-"):
-        print("usage: thinkvla train RECIPE [--resume] [options]\n\nrecipes: " + ", ".join(RECIPES))
+        print("usage: thinkvla train RECIPE [--resume | --dry-run] [options]\n\nrecipes: " + ", ".join(RECIPES))
         return 0
-    resume = "--resume" in arguments
-    options = [argument for argument in arguments[1:] if argument != "--resume"]
+    switches = {"--resume", "--dry-run"} & set(arguments)
+    if len(switches) > 1:
+        raise ValueError("--resume goes on with a run and --dry-run begins none; give one of them")
     config = tyro.cli(
-        TrainConfig, default=recipe(arguments[0]), args=options, prog=f"thinkvla train {arguments[0]} [--resume]"
+        TrainConfig,
+        default=recipe(arguments[0]),
+        args=[argument for argument in arguments[1:] if argument not in switches],
+        prog=f"thinkvla train {arguments[0]} [--resume | --dry-run]",
     )
-    policy = train(config, resume=resume, command=shlex.join(["thinkvla", "train", *arguments]))
+    if "--dry-run" in switches:
+        from thinkvla.train.plan import plan_run, show_plan
+
+        show_plan(plan_run(config), Console())
+        return 0
+    policy = train(config, resume="--resume" in switches, command=shlex.join(["thinkvla", "train", *arguments]))
     if leave():
         print(policy)
     return 0

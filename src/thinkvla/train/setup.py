@@ -128,23 +128,30 @@ def build_policy(config: TrainConfig, episodes: Sequence[EpisodeDataset]) -> tup
 
 def _new_policy(config: TrainConfig, episodes: Sequence[EpisodeDataset]) -> tuple[ThinkVLA, Preprocessor]:
     """A policy over a backbone that knows nothing of robots."""
-    robot, *others = robots(config.data, episodes)
     parts = build_backbone(config.backbone, new_tokens(config.method))
+    preprocessor = new_preprocessor(config, episodes, parts.tokenizer, parts.image_processor)
+    prompts = preprocessor.prompts
+    policy = ThinkVLA(parts.backbone, config.method, tuple(prompts.anchor), tuple(prompts.queries))
+    return policy, preprocessor
+
+
+def new_preprocessor(
+    config: TrainConfig, episodes: Sequence[EpisodeDataset], tokenizer: Any, image_processor: Any
+) -> Preprocessor:
+    """The preprocessor of a run, over the backbone's tokenizer and image processor."""
+    robot, *others = robots(config.data, episodes)
     if config.data.image_pixels is not None:
-        limit_pixels(parts.image_processor, config.data.image_pixels)
-    preprocessor = Preprocessor(
+        limit_pixels(image_processor, config.data.image_pixels)
+    return Preprocessor(
         robot.embodiment,
         config.method,
         robot.normalizer,
-        parts.tokenizer,
-        parts.image_processor,
+        tokenizer,
+        image_processor,
         config.action_text,
         config.reasoning_text,
         others,
     )
-    prompts = preprocessor.prompts
-    policy = ThinkVLA(parts.backbone, config.method, tuple(prompts.anchor), tuple(prompts.queries))
-    return policy, preprocessor
 
 
 def _continue_policy(
