@@ -17,7 +17,7 @@ from thinkvla.backbones.qwen_vl import QwenVL
 from thinkvla.backbones.tuning import prepare_tuning
 from thinkvla.checkpoint import load_checkpoint
 from thinkvla.contract import Normalization
-from thinkvla.data.embodiments import find_spec
+from thinkvla.data.embodiments import EmbodimentSpec, find_spec
 from thinkvla.data.hub import find_source
 from thinkvla.data.lerobot_reader import EpisodeDataset
 from thinkvla.data.spatial_qa import QADataset
@@ -46,7 +46,7 @@ def open_episodes(data: DataConfig) -> tuple[EpisodeDataset, ...]:
     Raises:
         ValueError: a data set is missing or broken, or does not fit its embodiment.
     """
-    specs = [find_spec(name) for name in data.embodiments]
+    specs: list[EmbodimentSpec | None] = [find_spec(name) for name in data.embodiments]
     if len(specs) == 1:
         specs *= len(data.episodes)
     sources = [find_source(address) for address in data.episodes]
@@ -218,8 +218,9 @@ def geometry_of_frames(config: TrainConfig, episodes: EpisodeDataset, grid: tupl
 
 
 def patch_grid(preprocessor: Preprocessor) -> tuple[int, int]:
-    """(h, w) patches that the policy's image pipeline makes of a view."""
-    blank = np.zeros((*preprocessor.embodiment.image_size, 3), np.uint8)
+    """(h, w) patches that the policy's image pipeline makes of a view; views of all its embodiments have one size."""
+    robot = next(iter(preprocessor.robots.values()))
+    blank = np.zeros((*robot.embodiment.image_size, 3), np.uint8)
     _, grids, _ = prepare_images(preprocessor.image_processor, [blank])
     assert grids is not None, "there is a picture"
     _, rows, columns = grids[0].tolist()
