@@ -37,9 +37,11 @@ INSTRUCTIONS = [
 ]
 
 
-def build(config: MethodConfig = SMALL, attention: Attention = "sdpa", seed: int = 0) -> tuple[ThinkVLA, Preprocessor]:
+def build(
+    config: MethodConfig = SMALL, attention: Attention = "sdpa", seed: int = 0, name: str = "tiny_random"
+) -> tuple[ThinkVLA, Preprocessor]:
     torch.manual_seed(seed)
-    parts = build_backbone(BackboneConfig("tiny_random", attention), new_tokens(config))
+    parts = build_backbone(BackboneConfig(name, attention), new_tokens(config))
     normalizer = ActionNormalizer("min_max", (-1.0,) * 7, (1.0,) * 7)
     preprocessor = Preprocessor(
         EMBODIMENT,
@@ -116,13 +118,12 @@ def question_batch(preprocessor: Preprocessor) -> QuestionBatch:
     return preprocessor.question_batch(
         [
             QuestionSample(
-                image,
-                "Which is closer?",
-                "The cube is at (0.1, 0.2). Therefore, the final answer is A.",
+                (image,),
+                (("Which is closer?", "The cube is at (0.1, 0.2). Therefore, the final answer is A."),),
                 True,
             ),
-            QuestionSample(image, "What colour is the ball?", "red", False),
-            QuestionSample(None, "Say yes.", "yes", False),
+            QuestionSample((image,), (("What colour is the ball?", "red"),), False),
+            QuestionSample((), (("Say yes.", "yes"),), False),
         ]
     )
 

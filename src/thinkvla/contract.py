@@ -8,13 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
 Image = NDArray[np.uint8]
 Actions = NDArray[np.float32]
+Normalization = Literal["min_max", "quantile", "range"]
+Rotation = Literal["axis_angle", "roll_pitch_yaw", "quaternion", "rotation_6d"]
 
 
 class ContractError(ValueError):
@@ -34,6 +36,7 @@ class Embodiment:
         action_units: what a value of 1 means, per dimension, e.g. ``0.05 m``.
         action_low: smallest value per dimension.
         action_high: largest value per dimension.
+        rotation: form of the rotation in the action; None where it is not said.
     """
 
     name: str
@@ -44,6 +47,19 @@ class Embodiment:
     action_units: tuple[str, ...]
     action_low: tuple[float, ...]
     action_high: tuple[float, ...]
+    rotation: Rotation | None = None
+
+    def __post_init__(self) -> None:
+        for field in ("action_units", "action_low", "action_high"):
+            if len(getattr(self, field)) != self.action_dim:
+                raise ContractError(
+                    f"embodiment '{self.name}': {field} has {len(getattr(self, field))} entries, action_names "
+                    f"{self.action_dim}; give one per action dimension"
+                )
+        if self.rotation not in (None, *get_args(Rotation)):
+            raise ContractError(
+                f"embodiment '{self.name}': rotation is '{self.rotation}'; expected one of {list(get_args(Rotation))}"
+            )
 
     @property
     def action_dim(self) -> int:
@@ -52,14 +68,15 @@ class Embodiment:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON-ready form, the inverse of :meth:`from_dict`."""
-        return {key: list(v) if isinstance(v, tuple) else v for key, v in asdict(self).items()}
+        values = {key: list(v) if isinstance(v, tuple) else v for key, v in asdict(self).items()}
+        return {key: value for key, value in values.items() if value is not None}
 
     @staticmethod
     def from_dict(values: Mapping[str, Any]) -> Embodiment:
         """Rebuild from :meth:`to_dict`; raises ContractError for missing or unknown keys."""
         expected = set(Embodiment.__dataclass_fields__)
-        if set(values) != expected:
-            wrong = sorted(set(values) ^ expected)
+        wrong = sorted((set(values) | {"rotation"}) ^ expected)
+        if wrong:
             raise ContractError(f"embodiment: keys {wrong} are missing or unknown; expected {sorted(expected)}")
         fields: dict[str, Any] = {key: tuple(v) if isinstance(v, list) else v for key, v in values.items()}
         return Embodiment(**fields)

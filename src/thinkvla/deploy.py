@@ -38,12 +38,21 @@ class DeployedPolicy:
         return self.preprocessor.action_chunks(self.policy.act(tokens))
 
 
-def load_policy(folder: Path | str, device: torch.device | str | None = None) -> DeployedPolicy:
+def load_policy(
+    folder: Path | str, device: torch.device | str | None = None, embodiment: str | None = None
+) -> DeployedPolicy:
     """Load a checkpoint folder, or a shipped policy by its name, onto ``device`` (a GPU if there is one).
 
+    Args:
+        folder: the checkpoint.
+        device: to run on.
+        embodiment: the robot to act for; needed if the policy was trained for several.
+
     Raises:
-        ValueError: the folder is not a complete checkpoint of this architecture.
+        ValueError: the folder is not a complete checkpoint of this architecture, or the policy does not act for the
+            embodiment, or acts for several and none is named.
     """
     if device is None:
         device = "cuda" if torch.cuda.is_available() else "cpu"
-    return DeployedPolicy(*load_checkpoint(folder), device)
+    policy, preprocessor = load_checkpoint(folder)
+    return DeployedPolicy(policy, preprocessor if embodiment is None else preprocessor.only(embodiment), device)

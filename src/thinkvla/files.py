@@ -49,12 +49,7 @@ def new_file(path: Path, size: int) -> Iterator[Path]:
     Raises:
         ValueError: the disk has less than ``size`` bytes free.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    free = shutil.disk_usage(path.parent).free
-    if size > free:
-        raise ValueError(
-            f"{path} needs {size / 1e9:.1f} GB and {free / 1e9:.1f} GB are free; make room or choose another folder"
-        )
+    check_space(path, size)
     partial = _partial(path)
     try:
         yield partial
@@ -86,6 +81,20 @@ def _flush(path: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+def check_space(path: Path, size: int) -> None:
+    """Refuse to write ``size`` bytes to ``path`` where there is no room; makes the folder above it.
+
+    Raises:
+        ValueError: the disk has less than ``size`` bytes free.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    free = shutil.disk_usage(path.parent).free
+    if size > free:
+        raise ValueError(
+            f"{path} needs {size / 1e9:.1f} GB and {free / 1e9:.1f} GB are free; make room or choose another folder"
+        )
 
 
 def _partial(path: Path) -> Path:

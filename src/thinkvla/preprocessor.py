@@ -9,21 +9,22 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from thinkvla.contract import ActionChunk, Embodiment, Image, Observation
+from thinkvla.contract import ActionChunk, Embodiment, Image, Normalization, Observation
 from thinkvla.method.batch import LENGTH_STEP, QuestionBatch, RobotBatch, Tokens, labelled_batch, pad_prompts
 from thinkvla.method.config import MethodConfig
 from thinkvla.method.prompts import Prompt, Prompts
+from thinkvla.question_packing import packed_batch
 
 FILE = "thinkvla_preprocessor.json"
-Normalization = Literal["min_max", "quantile", "range"]
 _BOUNDS = {"min_max": ("min", "max"), "quantile": ("q01", "q99")}
 
 
@@ -83,6 +84,29 @@ class ActionNormalizer:
 
 
 @dataclass(frozen=True)
+class Robot:
+    """One embodiment a policy acts for, and the normalization of its actions."""
+
+    embodiment: Embodiment
+    normalizer: ActionNormalizer
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON-ready form, the inverse of :meth:`from_dict`."""
+        bounds = self.normalizer
+        return {
+            "embodiment": self.embodiment.to_dict(),
+            "normalization": {"mode": bounds.mode, "low": bounds.low, "high": bounds.high, "raw": bounds.raw},
+        }
+
+    @staticmethod
+    def from_dict(values: Mapping[str, Any]) -> Robot:
+        """Rebuild from :meth:`to_dict`."""
+        bounds = values["normalization"]
+        normalizer = ActionNormalizer(bounds["mode"], tuple(bounds["low"]), tuple(bounds["high"]), tuple(bounds["raw"]))
+        return Robot(Embodiment.from_dict(values["embodiment"]), normalizer)
+
+
+@dataclass(frozen=True)
 class RobotSample:
     """One training sample of a demonstration.
 
@@ -91,21 +115,28 @@ class RobotSample:
         actions: (C, A) robot actions.
         valid: (C,) False past the end of the episode.
         geometry: (V, h, w, G) features of the geometry teacher, or None.
+        embodiment: name of the robot, of a policy for several.
     """
 
     observation: Observation
     actions: NDArray[np.float32]
     valid: NDArray[np.bool_]
     geometry: NDArray[Any] | None
+    embodiment: str | None = None
 
 
 @dataclass(frozen=True)
 class QuestionSample:
-    """One question with its answer; ``spatial`` answers begin with the reasoning anchor."""
+    """A conversation about images.
 
-    image: Image | None
-    question: str
-    answer: str
+    Attributes:
+        images: uint8 (H, W, 3) RGB, of any sizes; none for text alone.
+        turns: questions and answers; images stand where the questions say ``<image>``, or first if none says so.
+        spatial: whether answers begin with the reasoning anchor.
+    """
+
+    images: tuple[Image, ...]
+    turns: tuple[tuple[str, str], ...]
     spatial: bool
 
 
@@ -118,7 +149,16 @@ class Preprocessor:
         normalizer: of actions.
         tokenizer: of the backbone, with the method's new tokens.
         image_processor: of the backbone.
+        action_text: L_action.
+        reasoning_text: L_teacher.
+        others: further embodiments that the same policy acts for.
+
+    Attributes:
+        robots: name of an embodiment → the embodiment and its normalization, one or several.
         prompts: the three prompts over that tokenizer.
+
+    Raises:
+        ValueError: the embodiments differ in number of views, image size or action size, or share a name.
     """
 
     def __init__(
@@ -130,24 +170,66 @@ class Preprocessor:
         image_processor: Any,
         action_text: str,
         reasoning_text: str,
+        others: Sequence[Robot] = (),
     ) -> None:
-        self.embodiment = embodiment
-        self.normalizer = normalizer
+        self.robots = _by_name([Robot(embodiment, normalizer), *others])
+        self.method = method
         self.tokenizer = tokenizer
         self.image_processor = image_processor
         self.action_text = action_text
         self.reasoning_text = reasoning_text
         self.prompts = Prompts(tokenizer, method, action_text, reasoning_text)
 
+    @property
+    def embodiment(self) -> Embodiment:
+        """The embodiment; raises ValueError if there are several."""
+        return self.robot().embodiment
+
+    @property
+    def normalizer(self) -> ActionNormalizer:
+        """Of actions; raises ValueError if there are several embodiments."""
+        return self.robot().normalizer
+
+    def robot(self, name: str | None = None) -> Robot:
+        """An embodiment by name, or the only one.
+
+        Raises:
+            ValueError: there is none of that name, or none was named and there are several.
+        """
+        if name is None and len(self.robots) == 1:
+            return next(iter(self.robots.values()))
+        if name is None:
+            raise ValueError(
+                f"the policy acts for several embodiments, {sorted(self.robots)}; say which one, as in "
+                "load_policy(folder, embodiment=NAME)"
+            )
+        if name not in self.robots:
+            raise ValueError(f"the policy does not act for the embodiment '{name}'; it does for {sorted(self.robots)}")
+        return self.robots[name]
+
+    def only(self, name: str) -> Preprocessor:
+        """The same for one of its embodiments; raises ValueError if there is none of that name."""
+        robot = self.robot(name)
+        return Preprocessor(
+            robot.embodiment,
+            self.method,
+            robot.normalizer,
+            self.tokenizer,
+            self.image_processor,
+            self.action_text,
+            self.reasoning_text,
+        )
+
     def robot_batch(self, samples: Sequence[RobotSample]) -> RobotBatch:
         """Co-training prompts, normalized actions and geometry targets of B samples."""
-        views = len(self.embodiment.cameras)
-        pixels, grids, sizes = self._images([s.observation for s in samples])
+        robots = [self.robot(s.embodiment) for s in samples]
+        views = len(robots[0].embodiment.cameras)
+        pixels, grids, sizes = self._images([s.observation for s in samples], [r.embodiment for r in robots])
         prompts = [
             self.prompts.co_training(s.observation.instruction, sizes[i * views : (i + 1) * views])
             for i, s in enumerate(samples)
         ]
-        actions = np.stack([self.normalizer.normalize(s.actions) for s in samples])
+        actions = np.stack([r.normalizer.normalize(s.actions) for r, s in zip(robots, samples, strict=True)])
         geometry = [s.geometry for s in samples if s.geometry is not None]
         return RobotBatch(
             pad_prompts(prompts, pixels, grids, LENGTH_STEP),
@@ -156,23 +238,28 @@ class Preprocessor:
             torch.from_numpy(np.stack(geometry)) if geometry else None,
         )
 
-    def question_batch(self, samples: Sequence[QuestionSample]) -> QuestionBatch:
-        """Question and answer prompts of B rows, with labels on the assistant spans."""
-        images = [s.image for s in samples if s.image is not None]
-        pixels, grids, sizes = prepare_images(self.image_processor, images)
+    def question_batch(self, samples: Sequence[QuestionSample], *, packed: bool = False) -> QuestionBatch:
+        """Conversations with labels on the assistant spans.
+
+        Args:
+            samples: conversations.
+            packed: let several share a row, so that less than ``question_packing.PADDING`` of the tokens are padding;
+                losses and gradients stay the same. Otherwise each has a row of its own, in order.
+        """
+        pixels, grids, sizes = prepare_images(self.image_processor, [i for s in samples for i in s.images])
         remaining = iter(sizes)
         prompts = [
-            self.prompts.question(
-                s.question, s.answer, [next(remaining)] if s.image is not None else [], spatial=s.spatial
-            )
+            self.prompts.conversation(s.turns, list(islice(remaining, len(s.images))), spatial=s.spatial)
             for s in samples
         ]
-        return labelled_batch(prompts, pixels, grids)
+        if not packed:
+            return labelled_batch(prompts, pixels, grids)
+        return packed_batch(prompts, [len(s.images) for s in samples], pixels, grids)
 
     def act_tokens(self, observations: Sequence[Observation]) -> Tokens:
         """Action prompts of B observations: what a deployed policy sees."""
         views = len(self.embodiment.cameras)
-        pixels, grids, sizes = self._images(observations)
+        pixels, grids, sizes = self._images(observations, [self.embodiment] * len(observations))
         prompts: list[Prompt] = [
             self.prompts.action(o.instruction, sizes[i * views : (i + 1) * views]) for i, o in enumerate(observations)
         ]
@@ -191,14 +278,8 @@ class Preprocessor:
         """Write tokenizer, image processor and our own part into a checkpoint folder."""
         self.tokenizer.save_pretrained(folder)
         self.image_processor.save_pretrained(folder)
-        own = {
-            "embodiment": self.embodiment.to_dict(),
-            "normalization": {
-                "mode": self.normalizer.mode,
-                "low": self.normalizer.low,
-                "high": self.normalizer.high,
-                "raw": self.normalizer.raw,
-            },
+        robots = [robot.to_dict() for robot in self.robots.values()]
+        own = (robots[0] if len(robots) == 1 else {"embodiments": robots}) | {
             "action_text": self.action_text,
             "reasoning_text": self.reasoning_text,
         }
@@ -217,22 +298,47 @@ class Preprocessor:
                 "copy the whole folder"
             )
         own = json.loads(path.read_text(encoding="utf-8"))
-        bounds = own["normalization"]
+        robot, *others = [Robot.from_dict(values) for values in own.get("embodiments", [own])]
         return Preprocessor(
-            Embodiment.from_dict(own["embodiment"]),
+            robot.embodiment,
             method,
-            ActionNormalizer(bounds["mode"], tuple(bounds["low"]), tuple(bounds["high"]), tuple(bounds["raw"])),
+            robot.normalizer,
             Qwen2Tokenizer.from_pretrained(folder),
             Qwen2VLImageProcessorPil.from_pretrained(folder),
             own["action_text"],
             own["reasoning_text"],
+            others,
         )
 
-    def _images(self, observations: Sequence[Observation]) -> tuple[Tensor | None, Tensor | None, list[int]]:
-        for observation in observations:
-            observation.check(self.embodiment)
-        images = [o.images[camera] for o in observations for camera in self.embodiment.cameras]
-        return prepare_images(self.image_processor, images)
+    def _images(
+        self, observations: Sequence[Observation], embodiments: Sequence[Embodiment]
+    ) -> tuple[Tensor | None, Tensor | None, list[int]]:
+        pairs = list(zip(observations, embodiments, strict=True))
+        for observation, embodiment in pairs:
+            observation.check(embodiment)
+        return prepare_images(self.image_processor, [o.images[camera] for o, e in pairs for camera in e.cameras])
+
+
+def _by_name(robots: Sequence[Robot]) -> dict[str, Robot]:
+    """Embodiments by name, checked to fit one policy."""
+    first = robots[0].embodiment
+    found: dict[str, Robot] = {}
+    for robot in robots:
+        one = robot.embodiment
+        if one.name in found:
+            raise ValueError(f"two embodiments are called '{one.name}'; give them names of their own")
+        for what, a, b in (
+            ("number of views", len(first.cameras), len(one.cameras)),
+            ("image size", first.image_size, one.image_size),
+            ("number of action dimensions", first.action_dim, one.action_dim),
+        ):
+            if a != b:
+                raise ValueError(
+                    f"the embodiments '{first.name}' and '{one.name}' differ in {what} ({a} and {b}), which one policy "
+                    "cannot have; change their specifications or train two policies"
+                )
+        found[one.name] = robot
+    return found
 
 
 def prepare_images(processor: Any, images: Sequence[Image]) -> tuple[Tensor | None, Tensor | None, list[int]]:
@@ -246,6 +352,18 @@ def prepare_images(processor: Any, images: Sequence[Image]) -> tuple[Tensor | No
         pixels, grids = output["pixel_values"], output["image_grid_thw"]
     sizes: list[int] = (grids.prod(dim=1) // processor.merge_size**2).tolist()
     return pixels, grids, sizes
+
+
+def limit_pixels(processor: Any, most: int) -> None:
+    """Let a Qwen-VL ``processor`` reduce larger images to ``most`` pixels; it is saved with the policy like that.
+
+    Raises:
+        ValueError: the processor enlarges smaller images to more than that.
+    """
+    least = processor.size["shortest_edge"]
+    if most < least:
+        raise ValueError(f"data.image_pixels is {most}, but images for this backbone have {least} or more; raise it")
+    processor.size = {"shortest_edge": least, "longest_edge": most}
 
 
 def _keeps_size(processor: Any, shape: tuple[int, ...]) -> bool:

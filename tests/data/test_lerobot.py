@@ -167,8 +167,8 @@ def test_one_clear_error_for_each_fault(dataset_path: Path) -> None:
     backup = dataset_path.with_name("backup")
     shutil.copytree(dataset_path / "meta", backup)
     meta = dataset_path / "meta"
-    _edit(meta / "info.json", codebase_version="v2.1")
-    refuses("codebase_version is 'v2.1', this reader knows 'v3.0'")
+    _edit(meta / "info.json", codebase_version="v1.6")
+    refuses("codebase_version is 'v1.6', this reader knows .'v3.0', 'v2.1', 'v2.0'")
     (meta / "info.json").write_text("{")
     refuses("info.json is not valid JSON")
     (meta / "stats.json").unlink()
@@ -231,7 +231,7 @@ def test_a_dataset_travels_to_a_worker_without_its_frames(dataset_path: Path, tm
     dataset = EpisodeDataset(dataset_path, cache=tmp_path / "cache")
     dataset.frames(0)
     sent = pickle.dumps(dataset)
-    assert len(sent) < 1000
+    assert len(sent) < len(dataset) * 2 * 32 * 48 * 3 / 20
     np.testing.assert_array_equal(pickle.loads(sent).frames(5)["front"], dataset.frames(5)["front"])
 
 

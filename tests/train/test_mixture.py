@@ -11,11 +11,10 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from thinkvla.data.lerobot_reader import EpisodeDataset
 from thinkvla.train.config import OptimizerConfig, TrainConfig
-from thinkvla.train.mixture import interleaved, shuffled
 from thinkvla.train.optimizer import build_optimizer, learning_rate
-from thinkvla.train.setup import build_policy, co_training_data
+from thinkvla.train.order import interleaved, shuffled
+from thinkvla.train.setup import build_policy, co_training_data, open_episodes
 
 
 @given(st.integers(1, 50), st.integers(0, 5), st.integers(0, 3))
@@ -35,7 +34,7 @@ def test_shares_are_exact_and_places_consecutive(share: float, length: int) -> N
 
 def test_processes_share_one_stream(small_run: TrainConfig) -> None:
     """Two processes with batches of two hold what one process with batches of four holds."""
-    episodes = EpisodeDataset(small_run.data.episodes)
+    episodes = open_episodes(small_run.data)
     _, preprocessor = build_policy(small_run, episodes)
     halves = [co_training_data(small_run, episodes, preprocessor, (rank, 2))[3] for rank in range(2)]
     large = replace(small_run, batch_size=4, question_batch_size=4)
@@ -46,16 +45,17 @@ def test_processes_share_one_stream(small_run: TrainConfig) -> None:
 
 def test_geometry_belongs_to_its_frame(small_run: TrainConfig) -> None:
     """The k-th demonstration of the stream brings the actions and features of one and the same frame."""
-    episodes = EpisodeDataset(small_run.data.episodes)
+    episodes = open_episodes(small_run.data)
     _, preprocessor = build_policy(small_run, episodes)
     data = co_training_data(small_run, episodes, preprocessor, (0, 1))
     batch = data[1].robot
-    assert data.geometry is not None
     assert batch.geometry_BVhwG is not None
     for row in range(2):
-        index = shuffled(2 + row, len(episodes), small_run.seed)
-        np.testing.assert_array_equal(batch.geometry_BVhwG[row].numpy(), data.geometry[index])
-        actions, padding = episodes.actions(index, 8)
+        source, index = data.robot.place(2 + row)
+        assert index == shuffled(2 + row, len(episodes[0]), small_run.seed)
+        assert source.geometry is not None
+        np.testing.assert_array_equal(batch.geometry_BVhwG[row].numpy(), source.geometry[index])
+        actions, padding = source.episodes.actions(index, 8)
         expected = preprocessor.normalizer.normalize(actions)
         np.testing.assert_allclose(batch.actions_BCA[row].numpy(), expected)
         assert batch.valid_BC[row].tolist() == (~padding).tolist()
@@ -73,7 +73,7 @@ def test_learning_rate_curve() -> None:
 
 
 def test_parameter_groups(small_run: TrainConfig) -> None:
-    policy, _ = build_policy(small_run, EpisodeDataset(small_run.data.episodes))
+    policy, _ = build_policy(small_run, open_episodes(small_run.data))
     optimizer = build_optimizer(policy, OptimizerConfig())
     sizes = {group["peak"]: sum(p.numel() for p in group["params"]) for group in optimizer.param_groups}
     backbone = sum(p.numel() for p in policy.backbone.parameters())  # type: ignore[attr-defined]

@@ -21,14 +21,15 @@ from tiny_models import SMALL, build, question_batch, robot_batch, write_smalles
 from thinkvla.backbones.build import BackboneConfig
 from thinkvla.checkpoint import load_checkpoint
 from thinkvla.cli import main
-from thinkvla.data.lerobot_reader import EpisodeDataset
+from thinkvla.method.batch import QuestionBatch
 from thinkvla.method.objective import counts, question_sums, robot_sums
-from thinkvla.preprocessor import QuestionSample
-from thinkvla.train import display, mixture
+from thinkvla.preprocessor import Preprocessor, QuestionSample
+from thinkvla.train import display
 from thinkvla.train.config import DataConfig, OptimizerConfig, TrainConfig
 from thinkvla.train.distribution import start, with_picture
 from thinkvla.train.loop import train, with_draws
-from thinkvla.train.setup import build_policy, co_training_data
+from thinkvla.train.question_stream import QuestionStream
+from thinkvla.train.setup import build_policy, co_training_data, open_episodes
 
 STEPS, MIDDLE = 20, 12
 
@@ -82,9 +83,9 @@ def config(small_data: Path, tmp_path_factory: pytest.TempPathFactory) -> TrainC
     return TrainConfig(
         output=folder / "alone",
         data=DataConfig(
-            episodes=small_data / "episodes",
-            spatial_qa=small_data / "spatial_qa",
-            general_qa=small_data / "general_qa",
+            episodes=(str(small_data / "episodes"),),
+            spatial_qa=(str(small_data / "spatial_qa"),),
+            general_qa=(str(small_data / "general_qa"),),
             workers=0,
         ),
         method=replace(SMALL, geometry_dim=48, vision_block=1, branch_dropout=0.5),
@@ -136,8 +137,12 @@ def train_unevenly(config: TrainConfig) -> None:
     """Of the two processes, the second one's questions all come without a picture."""
     torch.set_num_threads(1)
     if os.environ["RANK"] == "1":
-        row = QuestionSample(None, "Say yes.", "yes", False)
-        mixture.CoTrainingData._question = lambda data, position: row  # type: ignore[method-assign, assignment]
+        row = QuestionSample((), (("Say yes.", "yes"),), False)
+
+        def text_alone(stream: QuestionStream, positions: range, preprocessor: Preprocessor) -> QuestionBatch:
+            return preprocessor.question_batch([row] * len(positions))
+
+        QuestionStream.batch = text_alone  # type: ignore[method-assign, assignment]
     train(config)
 
 
@@ -148,7 +153,7 @@ def test_fsdp_in_bf16_with_questions_without_pictures(config: TrainConfig, tmp_p
     for code, text in launch(train_unevenly, 2, halves(alone, distribution="fsdp"), folder=tmp_path / "output"):
         assert code == 0, text
     first, *_, last = (json.loads(line) for line in (alone.output / "metrics.jsonl").read_text().splitlines())
-    episodes = EpisodeDataset(data.episodes)
+    episodes = open_episodes(data)
     policy, preprocessor = build_policy(alone, episodes)
     batch = co_training_data(alone, episodes, preprocessor, (0, 1))[0]
     [micro] = with_draws([batch], alone, 0, Accelerator(cpu=True))
@@ -201,7 +206,7 @@ def test_torchrun_trains(small_data: Path, tmp_path: Path) -> None:
 def test_questions_without_pictures_keep_their_loss() -> None:
     policy, preprocessor = build()
     robot, pictured = robot_batch(preprocessor), question_batch(preprocessor)
-    rows = [QuestionSample(None, "Say yes.", "yes", False), QuestionSample(None, "What is one and one?", "two", False)]
+    rows = [QuestionSample((), (turn,), False) for turn in (("Say yes.", "yes"), ("What is one and one?", "two"))]
     questions = preprocessor.question_batch(rows)
     joined = with_picture(questions, robot)
     assert joined.tokens.pixels is not None

@@ -1,16 +1,16 @@
-"""Where everything stands in a LeRobot v3.0 data set, and reading its metadata with clear errors.
+"""Where everything stands in a LeRobot data set, and reading its metadata with clear errors.
 
-Beyond the format, a data set of ours holds ``meta/embodiment.json`` (what its actions mean),
-``meta/statistics_source.json`` (what its statistics were computed from) and, for simulated data,
-``pointmaps/`` (true 3D points, training only). LeRobot's own reader ignores these.
+Versions 3.0 (many episodes a file), 2.1 and 2.0 (one table an episode, one video an episode and camera). Beyond the
+format, a data set of ours holds ``meta/embodiment.json`` (what its actions mean), ``meta/statistics_source.json``
+(what its statistics were computed from) and, for simulated data, ``pointmaps/`` (true 3D points, training only).
+LeRobot's own reader ignores these.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +19,15 @@ import pyarrow.parquet as pq
 
 from thinkvla.contract import Embodiment
 from thinkvla.data.statistics import FeatureStatistics
+from thinkvla.progress import progress
 
 VERSION = "v3.0"
+OLDER = ("v2.1", "v2.0")
 INFO = "meta/info.json"
 STATISTICS = "meta/stats.json"
 STATISTICS_SOURCE = "meta/statistics_source.json"
 EMBODIMENT = "meta/embodiment.json"
+MODALITY = "meta/modality.json"
 TASKS = "meta/tasks.parquet"
 EPISODES = "meta/episodes/chunk-{chunk_index:03d}/file-{file_index:03d}.parquet"
 DATA = "data/chunk-{chunk_index:03d}/file-{file_index:03d}.parquet"
@@ -33,24 +36,7 @@ POINT_MAPS = "pointmaps/episode_{episode_index:06d}.npy"
 POINT_MAPS_INFO = "pointmaps/info.json"
 FILES_PER_CHUNK = 1000
 HASHED_BYTES = 64 * 1024
-
-
-@dataclass(frozen=True)
-class VideoSpan:
-    """Where one episode's frames of one camera stand: ``path`` below the data set, from frame ``first``."""
-
-    path: str
-    first: int
-
-
-@dataclass(frozen=True)
-class EpisodeRecord:
-    """One row of ``meta/episodes``: frames ``start`` to ``start + length`` of the data set."""
-
-    index: int
-    start: int
-    length: int
-    videos: Mapping[str, VideoSpan]
+MANY_FILES = 2000
 
 
 def video_key(camera: str) -> str:
@@ -74,22 +60,26 @@ def read_json(root: Path, name: str, repair: str) -> dict[str, Any]:
 
 def read_info(root: Path) -> dict[str, Any]:
     """``meta/info.json``, its version checked."""
-    info = read_json(root, INFO, f"is {root} a LeRobot {VERSION} data set?")
+    info = read_json(root, INFO, f"is {root} a LeRobot data set?")
     version = info.get("codebase_version")
-    if version != VERSION:
+    if version not in (VERSION, *OLDER):
         raise ValueError(
-            f"{root / INFO}: codebase_version is {version!r}, this reader knows {VERSION!r}; "
-            "convert the data set with LeRobot's convert_dataset_v21_to_v30"
+            f"{root / INFO}: codebase_version is {version!r}, this reader knows {[VERSION, *OLDER]}; convert the data "
+            "set with LeRobot's own scripts"
         )
-    for key in ("fps", "features", "data_path", "video_path", "total_frames", "total_episodes"):
+    needed = ["fps", "features", "data_path", "total_frames", "total_episodes"]
+    for key in [*needed, "chunks_size"] if version in OLDER else needed:
         if key not in info:
-            raise ValueError(f"{root / INFO}: '{key}' is missing; every LeRobot {VERSION} data set has it")
+            raise ValueError(f"{root / INFO}: '{key}' is missing; every LeRobot {version} data set has it")
     return info
 
 
 def read_embodiment(root: Path, info: Mapping[str, Any]) -> Embodiment:
     """``meta/embodiment.json``, checked against the cameras, image size, action size and rate of ``info``."""
-    repair = "write the robot's thinkvla.contract.Embodiment there (its to_dict form)"
+    repair = (
+        "write the robot's thinkvla.contract.Embodiment there (its to_dict form), or name a specification with "
+        "--data.embodiments (docs/data.md)"
+    )
     embodiment = Embodiment.from_dict(read_json(root, EMBODIMENT, repair))
     features = info["features"]
     for camera in embodiment.cameras:
@@ -126,47 +116,6 @@ def read_parquet(path: Path, columns: list[str]) -> pa.Table:
         raise ValueError(f"{path} cannot be read ({error}); restore it or generate the data set again") from error
 
 
-def read_tasks(root: Path) -> tuple[str, ...]:
-    """The instructions, by ``task_index``."""
-    path = root / TASKS
-    # LeRobot writes pandas' index; its column is 'task', or '__index_level_0__' where the index had no name.
-    names = [] if not path.is_file() else pq.read_schema(path).names
-    text = next((name for name in ("task", "__index_level_0__") if name in names), "task")
-    rows = read_parquet(path, ["task_index", text]).to_pylist()
-    tasks = [str(row[text]) for row in sorted(rows, key=lambda row: int(row["task_index"]))]
-    if sorted(int(row["task_index"]) for row in rows) != list(range(len(rows))):
-        raise ValueError(f"{path}: task_index must count from 0 without gaps")
-    return tuple(tasks)
-
-
-def read_episodes(root: Path, info: Mapping[str, Any], cameras: tuple[str, ...]) -> tuple[EpisodeRecord, ...]:
-    """All episodes in order; raises ValueError where they do not follow one another without gaps."""
-    files = sorted((root / "meta/episodes").glob("*/*.parquet"))
-    if not files:
-        raise ValueError(f"{root / 'meta/episodes'}: no episode tables; is {root} a LeRobot {VERSION} data set?")
-    columns = ["episode_index", "length", "dataset_from_index"]
-    for camera in cameras:
-        columns += [f"videos/{video_key(camera)}/{name}" for name in ("chunk_index", "file_index", "from_timestamp")]
-    rows = [row for file in files for row in read_parquet(file, columns).to_pylist()]
-    records: list[EpisodeRecord] = []
-    start = 0
-    for number, row in enumerate(rows):
-        if row["episode_index"] != number or row["dataset_from_index"] != start:
-            raise ValueError(
-                f"{root / 'meta/episodes'}: row {number} is episode {row['episode_index']} from frame "
-                f"{row['dataset_from_index']}, expected episode {number} from frame {start} (a gap?)"
-            )
-        videos = {camera: _span(row, video_key(camera), info) for camera in cameras}
-        records.append(EpisodeRecord(number, start, int(row["length"]), videos))
-        start += int(row["length"])
-    if (len(records), start) != (info["total_episodes"], info["total_frames"]):
-        raise ValueError(
-            f"{root / INFO}: says {info['total_episodes']} episodes and {info['total_frames']} frames, "
-            f"meta/episodes has {len(records)} and {start}; one of them is incomplete"
-        )
-    return tuple(records)
-
-
 def read_statistics(root: Path, keys: tuple[str, ...]) -> dict[str, FeatureStatistics]:
     """``meta/stats.json`` for the features ``keys``."""
     repair = f"run 'thinkvla data refresh {root}'"
@@ -186,22 +135,21 @@ def fingerprint(root: Path) -> str:
 
     Videos and point maps are hashed by their two ends: an mp4 lists the size of each of its frames there.
     """
-    digest = hashlib.blake2b(digest_size=16)
     folders = [root / name for name in ("meta", "data", "videos", "pointmaps")]
-    for path in sorted(file for folder in folders for file in folder.rglob("*") if file.is_file()):
-        size = path.stat().st_size
-        digest.update(f"{path.relative_to(root).as_posix()}\0{size}\0".encode())
-        with path.open("rb") as stream:
-            if path.suffix in (".mp4", ".npy") and size > 2 * HASHED_BYTES:
-                digest.update(stream.read(HASHED_BYTES))
-                stream.seek(-HASHED_BYTES, 2)
-            digest.update(stream.read())
+    return hash_files(root, (file for folder in folders for file in folder.rglob("*")), (".mp4", ".npy"))
+
+
+def hash_files(root: Path, files: Iterable[Path], by_ends: tuple[str, ...]) -> str:
+    """Identifies names, sizes and content of ``files``; large ones with a suffix of ``by_ends`` by their two ends."""
+    digest = hashlib.blake2b(digest_size=16)
+    found = sorted(file for file in set(files) if file.is_file())
+    with progress("file") as display:
+        for path in display.track(found, description="looking for changes") if len(found) > MANY_FILES else found:
+            size = path.stat().st_size
+            digest.update(f"{path.relative_to(root).as_posix()}\0{size}\0".encode())
+            with path.open("rb") as stream:
+                if path.suffix in by_ends and size > 2 * HASHED_BYTES:
+                    digest.update(stream.read(HASHED_BYTES))
+                    stream.seek(-HASHED_BYTES, 2)
+                digest.update(stream.read())
     return digest.hexdigest()
-
-
-def _span(row: Mapping[str, Any], key: str, info: Mapping[str, Any]) -> VideoSpan:
-    prefix = f"videos/{key}"
-    path = str(info["video_path"]).format(
-        video_key=key, chunk_index=row[f"{prefix}/chunk_index"], file_index=row[f"{prefix}/file_index"]
-    )
-    return VideoSpan(path, round(float(row[f"{prefix}/from_timestamp"]) * float(info["fps"])))

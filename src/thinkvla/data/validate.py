@@ -10,13 +10,19 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from thinkvla.contract import Embodiment, check_actions
+from thinkvla.contract import Actions, check_actions
 from thinkvla.data import lerobot_layout as layout
-from thinkvla.data.frame_cache import by_video, decode_episodes
-from thinkvla.data.lerobot_layout import EpisodeRecord
-from thinkvla.data.lerobot_reader import action_array, index_columns, read_table
-from thinkvla.data.spatial_qa import GENERAL_ROWS, SPATIAL_ROWS, parse_row, read_image, read_rows
+from thinkvla.data.embodiments import EmbodimentSpec
+from thinkvla.data.frames import FrameFile, decode_file, frame_files
+from thinkvla.data.hub import find_source
+from thinkvla.data.lerobot_episodes import EpisodeRecord, read_tasks
+from thinkvla.data.question_files import GENERAL_ROWS, NOT_ROWS, SPATIAL_ROWS, question_files, read_rows
+from thinkvla.data.question_images import StoredImage
+from thinkvla.data.question_rows import parse_row
+from thinkvla.data.recording import Recording, action_array, index_columns, open_recording, read_table
+from thinkvla.data.spatial_qa import unreadable_images
 from thinkvla.data.statistics import VectorStatistics, check_fresh
+from thinkvla.data.stored_statistics import measured_statistics, statistics_file
 from thinkvla.progress import progress
 
 Result = TypeVar("Result")
@@ -46,23 +52,24 @@ class Report:
         return "\n".join([*self.checked, *(f"- {problem}" for problem in self.problems), f"{self.path}: {verdict}"])
 
 
-def validate(path: Path) -> Report:
+def validate(address: Path | str, spec: EmbodimentSpec | None = None, images: Sequence[Path] = ()) -> Report:
     """Check robot episodes, a set of questions, or a folder of several such data sets, every frame and image.
 
+    Args:
+        address: a folder, a file of questions, or a Hub data set, ``hf://owner/name@revision``.
+        spec: how episodes are read that have no ``meta/embodiment.json``.
+        images: folders in which images of questions are looked for that are not beside the rows.
+
     Raises:
-        ValueError: there is no data set at ``path``.
+        ValueError: there is no data set at ``address``.
     """
+    path = find_source(address).path
     found = _Findings()
-    data_sets = [path] if _is_data_set(path) else sorted(p for p in path.glob("*") if _is_data_set(p))
-    if not data_sets:
-        raise ValueError(
-            f"{path}: no data set there; expected {layout.INFO} (episodes), {SPATIAL_ROWS} or {GENERAL_ROWS}"
-        )
-    for data_set in data_sets:
+    for data_set in _data_sets(path):
         if (data_set / "meta").is_dir():
-            _check_episodes(data_set, found)
+            _check_episodes(data_set, spec, found)
         else:
-            _check_questions(data_set, found)
+            _check_questions(data_set, found, images)
     return Report(path, tuple(found.checked), tuple(found.problems))
 
 
@@ -81,55 +88,67 @@ class _Findings:
             return None
 
 
+def _data_sets(path: Path) -> list[Path]:
+    """``path`` itself, or the data sets that stand in it."""
+    if _is_data_set(path):
+        return [path]
+    inside = sorted(p for p in path.glob("*") if _is_data_set(p))
+    try:
+        return inside or [path] * bool(question_files(path))
+    except ValueError as error:
+        raise ValueError(
+            f"{path}: no data set there; expected {layout.INFO} (episodes) or questions: {error}"
+        ) from error
+
+
 def _is_data_set(path: Path) -> bool:
     if path.is_file():
-        return path.suffix in (".json", ".jsonl") and path.name != "generation.json"
+        return path.suffix in (".parquet", ".json", ".jsonl") and path.name not in NOT_ROWS
     return (path / "meta").is_dir() or (path / SPATIAL_ROWS).is_file() or (path / GENERAL_ROWS).is_file()
 
 
-def _check_questions(path: Path, found: _Findings) -> None:
-    loaded = found.attempt(read_rows, path)
-    if loaded is None:
+def _check_questions(path: Path, found: _Findings, folders: Sequence[Path]) -> None:
+    rows = found.attempt(lambda: list(read_rows(path, folders)))
+    if rows is None:
         return
-    file, rows = loaded
-    images: dict[Path, None] = {}
-    for number, row in enumerate(rows):
-        for entry in found.attempt(parse_row, row, file, number) or []:
-            if entry.image is not None:
-                images[entry.image] = None
-    with progress("image") as display:
-        for image in display.track(images, description="reading images"):
-            found.attempt(read_image, image)
+    images: dict[StoredImage, None] = {}
+    for row, place in rows:
+        entry = found.attempt(parse_row, row, place)
+        images |= dict.fromkeys(entry.images if entry is not None else ())
+    found.problems += unreadable_images(images).values()
     found.checked.append(f"{path}: {len(rows)} rows, {len(images)} images")
 
 
-def _check_episodes(path: Path, found: _Findings) -> None:
-    info = found.attempt(layout.read_info, path)
-    embodiment = None if info is None else found.attempt(layout.read_embodiment, path, info)
-    if info is None or embodiment is None:
+def _check_episodes(path: Path, spec: EmbodimentSpec | None, found: _Findings) -> None:
+    recording = found.attempt(open_recording, path, spec)
+    if recording is None:
         return
-    episodes = found.attempt(layout.read_episodes, path, info, embodiment.cameras)
-    if episodes is None:
-        return
-    table = found.attempt(read_table, path)
+    embodiment, episodes = recording.embodiment, recording.episodes
+    table = found.attempt(read_table, recording)
     if table is not None:
-        columns = found.attempt(index_columns, table, episodes, path)
-        tasks = found.attempt(layout.read_tasks, path)
+        columns = found.attempt(index_columns, recording, table)
+        tasks = found.attempt(read_tasks, path, recording.info)
         if columns is not None and tasks is not None:
             found.attempt(_check_tasks, columns[2], tasks, path)
-        actions = found.attempt(action_array, table, embodiment.action_dim, path)
+        actions = found.attempt(action_array, recording, table)
         if actions is not None:
             for episode in episodes:
                 where = f"{path / 'data'}: episode {episode.index}: action"
                 values = actions[episode.start : episode.start + episode.length]
                 found.attempt(check_actions, values, embodiment, where)
-            found.attempt(_check_statistics, path, embodiment, actions)
-    _check_videos(path, embodiment, episodes, found)
+            if spec is None:
+                found.attempt(_check_statistics, recording, actions)
+            elif statistics_file(recording, path / ".cache").is_file():
+                found.attempt(measured_statistics, recording, actions, path / ".cache")
+    _check_frames(recording, found)
     if (path / layout.POINT_MAPS_INFO).is_file():
         for episode in episodes:
-            found.attempt(_check_point_maps, path, embodiment, episode)
-    frames = sum(episode.length for episode in episodes)
-    found.checked.append(f"{path}: {len(episodes)} episodes, {frames} frames, cameras {list(embodiment.cameras)}")
+            found.attempt(_check_point_maps, recording, episode)
+    version = recording.info["codebase_version"]
+    found.checked.append(
+        f"{path}: LeRobot {version}, {len(episodes)} episodes, {recording.frames} frames, cameras "
+        f"{list(embodiment.cameras)}"
+    )
 
 
 def _check_tasks(task_index: NDArray[np.int64], tasks: Sequence[str], path: Path) -> None:
@@ -137,14 +156,14 @@ def _check_tasks(task_index: NDArray[np.int64], tasks: Sequence[str], path: Path
     empty = [index for index, task in enumerate(tasks) if not task.strip()]
     if unknown or empty:
         raise ValueError(
-            f"{path / layout.TASKS}: task_index {unknown} used in data but not listed, {empty} without text; "
+            f"{path / 'meta'}: task_index {unknown} used in data but not listed, {empty} without text; "
             "add the missing instructions"
         )
 
 
-def _check_statistics(path: Path, embodiment: Embodiment, actions: NDArray[np.float32]) -> None:
-    keys = ("action", *(layout.video_key(camera) for camera in embodiment.cameras))
-    recorded = layout.read_statistics(path, keys)["action"]
+def _check_statistics(recording: Recording, actions: Actions) -> None:
+    path = recording.root
+    recorded = layout.read_statistics(path, ("action", *recording.cameras.values()))["action"]
     repair = f"run 'thinkvla data refresh {path}'"
     source = layout.read_json(path, layout.STATISTICS_SOURCE, repair)
     check_fresh(str(source.get("actions")), actions, str(path / layout.STATISTICS))
@@ -157,23 +176,21 @@ def _check_statistics(path: Path, embodiment: Embodiment, actions: NDArray[np.fl
             )
 
 
-def _check_videos(path: Path, embodiment: Embodiment, episodes: Sequence[EpisodeRecord], found: _Findings) -> None:
-    frames = sum(episode.length for episode in episodes)
+def _check_frames(recording: Recording, found: _Findings) -> None:
     with progress("frame") as display:
-        task = display.add_task("decoding videos", total=frames * len(embodiment.cameras))
+        task = display.add_task("decoding images", total=recording.frames * len(recording.cameras))
 
-        def decode(video: str, members: list[EpisodeRecord], camera: str) -> None:
-            shape = (*embodiment.image_size, 3)
-            for _ in decode_episodes(path / video, members, camera, int(embodiment.control_hz), shape):
+        def decode(file: FrameFile) -> None:
+            for _ in decode_file(recording, file):
                 display.advance(task)
 
-        for camera in embodiment.cameras:
-            for video, members in by_video(episodes, camera).items():
-                found.attempt(decode, video, members, camera)
+        for camera in recording.cameras:
+            for file in found.attempt(frame_files, recording, camera) or []:
+                found.attempt(decode, file)
 
 
-def _check_point_maps(path: Path, embodiment: Embodiment, episode: EpisodeRecord) -> None:
-    file = path / layout.POINT_MAPS.format(episode_index=episode.index)
+def _check_point_maps(recording: Recording, episode: EpisodeRecord) -> None:
+    file = recording.root / layout.POINT_MAPS.format(episode_index=episode.index)
     repair = "restore it or generate the data set again"
     if not file.is_file():
         raise ValueError(f"{file} is missing; {repair}")
@@ -181,7 +198,7 @@ def _check_point_maps(path: Path, embodiment: Embodiment, episode: EpisodeRecord
         points = np.load(file, allow_pickle=False)
     except ValueError as error:
         raise ValueError(f"{file} cannot be read ({error}); {repair}") from error
-    grid = layout.read_json(path, layout.POINT_MAPS_INFO, repair)["grid"]
-    expected = (episode.length, len(embodiment.cameras), *grid, 3)
+    grid = layout.read_json(recording.root, layout.POINT_MAPS_INFO, repair)["grid"]
+    expected = (episode.length, len(recording.cameras), *grid, 3)
     if points.shape != expected or not np.isfinite(points).all():
         raise ValueError(f"{file}: expected finite points of shape {expected}, got {points.shape}; {repair}")

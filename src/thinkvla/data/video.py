@@ -66,7 +66,7 @@ class VideoWriter:
             self._container.mux(packet)
 
 
-def decode_video(path: Path, fps: int) -> Iterator[tuple[int, Image]]:
+def decode_video(path: Path, fps: float) -> Iterator[tuple[int, Image]]:
     """Yield (frame number, (H, W, 3) uint8 RGB) from the start; the number comes from the frame's timestamp.
 
     Raises:

@@ -142,13 +142,14 @@ class ThinkVLA(nn.Module):
 
     def answer(self, batch: QuestionBatch) -> Tensor:
         """Scores of each labelled token, (N, vocabulary), in the order of ``labelled_tokens(batch)``."""
-        hidden_BLD, _ = self._encode(batch.tokens)
+        batch = batch if self.backbone.blockwise else batch.apart()
+        hidden_BLD, _ = self._encode(batch.tokens, patches=False)  # images of questions may differ in size
         return self.backbone.logits(hidden_BLD[:, :-1][batch.labels_BL[:, 1:] != IGNORE])
 
-    def _encode(self, tokens: Tokens) -> tuple[Tensor, Tensor | None]:
+    def _encode(self, tokens: Tokens, *, patches: bool = True) -> tuple[Tensor, Tensor | None]:
         segments_BL = tokens.segments_BL
         positions = self.backbone.positions(tokens.ids_BL, segments_BL != PAD, tokens.grids_N3)
-        block = self.config.vision_block if self.geometry_adapter is not None else None
+        block = self.config.vision_block if patches and self.geometry_adapter is not None else None
         return self.backbone.encode(tokens, restart_positions(positions, segments_BL), block_mask(segments_BL), block)
 
     def _teacher(self, tokens: Tokens, hidden_BLD: Tensor) -> Tensor:

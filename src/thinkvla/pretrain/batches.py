@@ -18,7 +18,7 @@ from thinkvla.method.batch import QuestionBatch, labelled_batch
 from thinkvla.method.prompts import IGNORE, Prompt, Prompts
 from thinkvla.preprocessor import prepare_images
 from thinkvla.pretrain.pictures import COLOUR_CLASSES, SHAPE_CLASSES, UNSEEN, Turns, conversation, read_pictures
-from thinkvla.train.mixture import shuffled
+from thinkvla.train.order import shuffled
 
 GOALS = 3
 """Things whose places the answer to an instruction tells: target, container, gripper."""

@@ -40,9 +40,10 @@ def tabletop(ablation: str = "R7", data: Path = DATA) -> TrainConfig:
     return TrainConfig(
         output=Path("runs") / ("tabletop" if ablation == "R7" else f"tabletop_{ablation.lower()}"),
         data=DataConfig(
-            episodes=data / "episodes",
-            spatial_qa=data / "spatial_qa",
-            general_qa=data / "general_qa",
+            episodes=(str(data / "episodes"),),
+            spatial_qa=(str(data / "spatial_qa"),),
+            general_qa=(str(data / "general_qa"),),
+            pack_questions=False,  # as the shipped policies were trained
             normalization="range",
             held_out=0.02,
         ),

@@ -8,13 +8,14 @@ from pathlib import Path
 from typing import Any, Literal
 
 from thinkvla.backbones.build import BackboneConfig
+from thinkvla.contract import Normalization
 from thinkvla.method.config import MethodConfig
 from thinkvla.method.prompts import ACTION_PROMPT, REASONING_PROMPT
-from thinkvla.preprocessor import Normalization
 from thinkvla.teachers.registry import TeacherName
 
 Precision = Literal["auto", "float32", "bf16", "bf16_matmul"]
 Distribution = Literal["ddp", "fsdp", "zero2"]
+TeacherFeatures = Literal["cached", "online"]
 
 
 @dataclass(frozen=True)
@@ -22,32 +23,75 @@ class DataConfig:
     """What is trained on.
 
     Attributes:
-        episodes: LeRobot v3.0 data set of demonstrations.
-        spatial_qa: spatial reasoning rows; needed when ``method.qa_data`` is 3d.
-        general_qa: general image-text rows; needed when ``method.qa_data`` is 2d or 3d.
+        episodes: LeRobot data sets of demonstrations, each a folder or ``hf://owner/name@revision``.
+        embodiments: how they are read: names of ready-made specifications or JSON files, one for all or one each; none
+            where they say it themselves (``meta/embodiment.json``).
+        weights: how often each is drawn from; by their frames if not given.
+        spatial_qa: sets of spatial reasoning rows (folder, file, or ``hf://owner/name@revision``); needed when
+            ``method.qa_data`` is 3d.
+        general_qa: sets of general image-text rows, likewise; needed when ``method.qa_data`` is 2d or 3d.
+        spatial_weights: how often each of the sets is drawn from; by their rows if not given.
+        general_weights: likewise.
         spatial_share: share of spatial rows among the questions when ``method.qa_data`` is 3d.
-        teacher: geometry teacher whose features are cached beside the episodes: ``simulator`` reads true point maps,
-            ``vggt`` sees images.
-        teacher_weights: file or folder of a learned teacher's weights, for ``vggt``.
-        normalization: bounds of the action normalization.
-        held_out: share of the episodes, the last ones, kept from training; their action error is logged with every
-            checkpoint.
+        qa_images: folders in which images of questions are looked for that are not beside their rows.
+        image_pixels: larger images of questions and robot are reduced to this many pixels; by default to the most that
+            the backbone's image processor allows.
+        skip_unreadable_images: leave out questions of which an image cannot be read, and say how many; an error by
+            default, and where they are more than 5 % of a set.
+        pack_questions: let questions share rows of a batch, so that less than a tenth of it is padding.
+        teacher: geometry teacher: ``simulator`` reads true point maps, ``vggt`` and ``depth_anything`` see images.
+        teacher_weights: file or folder of a published teacher's weights.
+        teacher_features: ``cached`` beside the episodes before the first step, or computed ``online`` in every step.
+        normalization: bounds of the action normalization; by default what the embodiment's specification says, and
+            ``min_max`` for data sets that need none.
+        held_out: share of the episodes of each data set, the last ones, kept from training; their action error is
+            logged with every checkpoint.
         workers: processes that prepare batches; 0 prepares them in the training process.
     """
 
-    episodes: Path
-    spatial_qa: Path | None = None
-    general_qa: Path | None = None
+    episodes: tuple[str, ...]
+    embodiments: tuple[str, ...] = ()
+    weights: tuple[float, ...] | None = None
+    spatial_qa: tuple[str, ...] = ()
+    general_qa: tuple[str, ...] = ()
+    spatial_weights: tuple[float, ...] = ()
+    general_weights: tuple[float, ...] = ()
     spatial_share: float = 0.5
+    qa_images: tuple[Path, ...] = ()
+    image_pixels: int | None = None
+    skip_unreadable_images: bool = False
+    pack_questions: bool = True
     teacher: TeacherName = "simulator"
     teacher_weights: Path | None = None
-    normalization: Normalization = "min_max"
+    teacher_features: TeacherFeatures = "cached"
+    normalization: Normalization | None = None
     held_out: float = 0.0
     workers: int = 1
 
     def __post_init__(self) -> None:
         if not 0 <= self.held_out < 1:
             raise ValueError(f"data.held_out is {self.held_out}; expected 0 <= share < 1")
+        count = len(self.episodes)
+        if count == 0 or len(set(self.episodes)) < count:
+            raise ValueError(f"data.episodes is {list(self.episodes)}; expected at least one data set, each once")
+        if len(self.embodiments) not in (0, 1, count):
+            raise ValueError(
+                f"data.embodiments names {len(self.embodiments)} for {count} data sets; expected none, one for all, or "
+                "one each"
+            )
+        if self.weights is not None and (len(self.weights) != count or min(self.weights) <= 0):
+            raise ValueError(
+                f"data.weights is {list(self.weights)}; expected {count} positive numbers, one for each data set"
+            )
+        if not 0 <= self.spatial_share <= 1:
+            raise ValueError(f"data.spatial_share is {self.spatial_share}; expected 0 <= share <= 1")
+        for kind in ("spatial", "general"):
+            sets, weights = getattr(self, f"{kind}_qa"), getattr(self, f"{kind}_weights")
+            if weights and (len(weights) != len(sets) or min(weights) <= 0):
+                raise ValueError(
+                    f"data.{kind}_weights are {weights}; expected one positive number for each of the {len(sets)} sets "
+                    f"of data.{kind}_qa, or none"
+                )
 
 
 @dataclass(frozen=True)
@@ -130,12 +174,14 @@ class TrainConfig:
                 f"optimizer.warmup_steps is {self.optimizer.warmup_steps}, but the run has only {self.steps} steps; "
                 "lower the one or raise the other"
             )
+        if self.start is not None and self.data.image_pixels is not None:
+            raise ValueError("data.image_pixels cannot be changed of the policy that 'start' names; leave it out")
         needed = {"none": (), "2d": ("general_qa",), "3d": ("general_qa", "spatial_qa")}[self.method.qa_data]
         for name in needed:
-            if getattr(self.data, name) is None:
+            if not getattr(self.data, name):
                 raise ValueError(
-                    f"method.qa_data is '{self.method.qa_data}', which needs data.{name}; give its folder, or set "
-                    "method.qa_data to none"
+                    f"method.qa_data is '{self.method.qa_data}', which needs data.{name}; give a set of questions, or "
+                    "set method.qa_data to none"
                 )
 
 

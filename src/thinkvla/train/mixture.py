@@ -6,19 +6,12 @@ at 0, and however many processes prepare it.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 
-import numpy as np
-from numpy.typing import NDArray
-
-from thinkvla.contract import Observation
-from thinkvla.data.lerobot_reader import EpisodeDataset
-from thinkvla.data.spatial_qa import QADataset
 from thinkvla.method.batch import QuestionBatch, RobotBatch
-from thinkvla.preprocessor import Preprocessor, QuestionSample, RobotSample
-from thinkvla.teachers.cache import FeatureCache
+from thinkvla.preprocessor import Preprocessor
+from thinkvla.train.question_stream import QuestionStream
+from thinkvla.train.robot_stream import RobotStream
 
 
 @dataclass(frozen=True)
@@ -29,71 +22,35 @@ class MicroBatch:
     questions: QuestionBatch | None
 
 
-@lru_cache(maxsize=8)
-def _order(length: int, seed: int, epoch: int) -> NDArray[np.int64]:
-    return np.random.default_rng((seed, epoch)).permutation(length)
-
-
-def shuffled(position: int, length: int, seed: int) -> int:
-    """Sample at ``position`` of an endless stream: every epoch is a permutation of its own."""
-    epoch, place = divmod(position, length)
-    return int(_order(length, seed, epoch)[place])
-
-
-def interleaved(position: int, share: float) -> tuple[bool, int]:
-    """Two streams mixed evenly: whether ``position`` belongs to the first, whose share it is, and its place there.
-
-    Among the first n positions the first stream has round-down(n · share), whatever n.
-    """
-    before = int(position * share + 1e-9)
-    first = int((position + 1) * share + 1e-9) > before
-    return first, before if first else position - before
-
-
 class CoTrainingData:
     """Micro-batches by number, for a data loader without batching of its own.
 
     Args:
         preprocessor: makes tensors of samples.
-        episodes: demonstrations.
-        geometry: the teacher's features of the same frames, or None.
-        questions: general rows, or spatial and general rows, or nothing.
-        spatial_share: share of spatial rows where both kinds are there.
-        chunk: actions per sample.
+        robot: the stream of demonstrations.
+        questions: the stream of questions, or None.
         batch_size: demonstrations in one micro-batch of one process.
         question_batch_size: questions in one micro-batch of one process.
         seed: of the order.
         process: rank of this process and number of processes; together they walk one stream.
         length: micro-batches in the whole run.
-        held_out: share of the episodes, the last ones, that are not trained on.
     """
 
     def __init__(
         self,
         preprocessor: Preprocessor,
-        episodes: EpisodeDataset,
-        geometry: FeatureCache | None,
-        questions: Sequence[QADataset],
+        robot: RobotStream,
+        questions: QuestionStream | None,
         *,
-        spatial_share: float,
-        chunk: int,
         batch_size: int,
         question_batch_size: int,
         seed: int,
         process: tuple[int, int],
         length: int,
-        held_out: float = 0.0,
     ) -> None:
         self.preprocessor = preprocessor
-        self.episodes = episodes
-        count = len(episodes.episodes)
-        kept = count - round(count * held_out)
-        self.frames = range(episodes.episodes[kept].start if kept < count else len(episodes))
-        self.held_out_frames = range(self.frames.stop, len(episodes))
-        self.geometry = geometry
-        self.questions = tuple(questions)
-        self.spatial_share = spatial_share
-        self.chunk = chunk
+        self.robot = robot
+        self.questions = questions
         self.batch_size = batch_size
         self.question_batch_size = question_batch_size
         self.seed = seed
@@ -104,38 +61,17 @@ class CoTrainingData:
         return self.length
 
     def __getitem__(self, number: int) -> MicroBatch:
-        positions = self._positions(number, self.batch_size)
-        robot = [self._demonstration(shuffled(p, len(self.frames), self.seed)) for p in positions]
+        robot = self.robot.batch(self._positions(number, self.batch_size), self.preprocessor)
         questions = None
-        if self.questions:
-            rows = [self._question(p) for p in self._positions(number, self.question_batch_size)]
-            questions = self.preprocessor.question_batch(rows)
-        return MicroBatch(self.preprocessor.robot_batch(robot), questions)
+        if self.questions is not None:
+            questions = self.questions.batch(self._positions(number, self.question_batch_size), self.preprocessor)
+        return MicroBatch(robot, questions)
 
     def held_out(self, number: int) -> RobotBatch:
         """Batch ``number`` of demonstrations that are not trained on, the same in every run."""
-        places = range(number * self.batch_size, (number + 1) * self.batch_size)
-        frames = [self.held_out_frames[shuffled(p, len(self.held_out_frames), seed=0)] for p in places]
-        return self.preprocessor.robot_batch([self._demonstration(frame) for frame in frames])
+        return self.robot.held_out(range(number * self.batch_size, (number + 1) * self.batch_size), self.preprocessor)
 
     def _positions(self, number: int, size: int) -> range:
         rank, processes = self.process
         start = (number * processes + rank) * size
         return range(start, start + size)
-
-    def _demonstration(self, index: int) -> RobotSample:
-        actions, padding = self.episodes.actions(index, self.chunk)
-        return RobotSample(
-            Observation(self.episodes.frames(index), self.episodes.instruction(index)),
-            actions,
-            ~padding,
-            self.geometry[index] if self.geometry is not None else None,
-        )
-
-    def _question(self, position: int) -> QuestionSample:
-        source = self.questions[0]
-        if len(self.questions) == 2:
-            first, position = interleaved(position, self.spatial_share)
-            source = self.questions[0 if first else 1]
-        row = source[shuffled(position, len(source), self.seed)]
-        return QuestionSample(row.image, row.question, row.answer, row.spatial)

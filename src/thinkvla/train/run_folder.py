@@ -2,6 +2,7 @@
 
 RUN/config.json        resolved configuration      RUN/metrics.jsonl   one line per logged step
 RUN/versions.json      software and machine        RUN/tensorboard/    the same curves
+RUN/data.json          data sets, their revisions and fingerprints         RUN/command.txt   what was typed
 RUN/checkpoints/step-000500/   a policy folder, with training/ beside it for resuming
 RUN/policy/            the final policy
 
@@ -19,7 +20,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from thinkvla.checkpoint import write_policy
+from thinkvla.checkpoint import write_adapters, write_policy
 from thinkvla.files import clean_up, new_file, new_folder, remove_folder
 from thinkvla.method.policy import ThinkVLA
 from thinkvla.preprocessor import Preprocessor
@@ -27,6 +28,7 @@ from thinkvla.train.config import TrainConfig, plain
 from thinkvla.versions import versions
 
 STATE = "training/state.pt"
+COMMAND = "command.txt"
 FREE = ("output", "batch_size", "question_batch_size", "accumulation", "processes", "distribution", "data.workers")
 """What a run may be resumed with other values of, as long as a step still holds as many samples."""
 
@@ -64,12 +66,14 @@ class RunFolder:
         elif self.path.exists():
             raise ValueError(f"{self.path} exists and is not overwritten; choose another output, or --resume the run")
 
-    def create(self) -> None:
-        """Make the folder with the resolved configuration and versions."""
+    def create(self, command: str | None) -> None:
+        """Make the folder with the resolved configuration, versions, and the command line if there was one."""
         clean_up(self.path.parent, self.path.name)
         with new_folder(self.path, durable=True) as partial:
             _write(partial / "config.json", self._values())
             _write(partial / "versions.json", versions())
+            if command is not None:
+                (partial / COMMAND).write_text(command + "\n", encoding="utf-8")
 
     def take_up(self) -> None:
         """Make an existing folder ready to go on: remove what a killed run left half done, and later steps' log."""
@@ -83,6 +87,32 @@ class RunFolder:
             text = "".join(line + "\n" for line in _until(step, log))
             with new_file(log, len(text)) as partial:
                 partial.write_text(text, encoding="utf-8")
+
+    def record_data(self, data: list[dict[str, Any]]) -> None:
+        """Write data.json, what is trained on; of a resumed run, check that it is the same still.
+
+        Raises:
+            ValueError: the content of a data set, its revision or its weight has changed since the run was started.
+        """
+        path = self.path / "data.json"
+        if not path.is_file():
+            text = json.dumps(data, indent=2) + "\n"
+            with new_file(path, len(text)) as partial:
+                partial.write_text(text, encoding="utf-8")
+            return
+        then, now = (
+            {
+                f"{entry['kind']} {entry['source']}": {key: value for key, value in entry.items() if key != "path"}
+                for entry in entries
+            }
+            for entries in (json.loads(path.read_text(encoding="utf-8")), data)
+        )
+        changed = _differences(then, now)
+        if changed:
+            raise ValueError(
+                f"{path}: the data are not what the run was started with: {', '.join(changed)}. Restore them, or start "
+                "a new run"
+            )
 
     def checkpoints(self) -> list[Path]:
         """Complete checkpoints, oldest first."""
@@ -114,6 +144,7 @@ class RunFolder:
         with new_folder(self.checkpoint(step), durable=True) as partial:
             write_policy(partial, policy, preprocessor, weights)
             (partial / "training").mkdir()
+            write_adapters(partial / "training", weights)
             torch.save({"step": step, "optimizer": optimizer_state}, partial / STATE)
         for old in self.checkpoints()[: -self.config.keep]:
             remove_folder(old)
