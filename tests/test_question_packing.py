@@ -19,7 +19,7 @@ from thinkvla.method.policy import ThinkVLA, labelled_tokens
 from thinkvla.method.prompts import PAD, PREFIX
 from thinkvla.preprocessor import Preprocessor, QuestionSample
 from thinkvla.question_packing import PADDING, pack_rows
-from thinkvla.train.distribution import same_road
+from thinkvla.train.distribution import with_picture
 
 BOUND = 1e-5
 
@@ -94,10 +94,10 @@ def test_attention_without_a_block_mask_gets_a_row_a_question(monkeypatch: pytes
 
 
 def test_questions_apart_from_a_demonstration_beside_them(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A row that holds no question (``same_road`` adds one for its images) stays as it is."""
+    """A row that holds no question (``with_picture`` adds one for its images) stays as it is."""
     policy, preprocessor = build()
     texts = [sample for sample in samples() if not sample.images] * 3
-    joined = same_road(preprocessor.question_batch(texts, packed=True), robot_batch(preprocessor))
+    joined = with_picture(preprocessor.question_batch(texts, packed=True), robot_batch(preprocessor))
     expected = policy.answer(joined)
     monkeypatch.setattr(policy.backbone, "blockwise", False)
     torch.testing.assert_close(policy.answer(joined), expected, rtol=0, atol=BOUND)

@@ -26,7 +26,7 @@ from thinkvla.method.objective import counts, question_sums, robot_sums
 from thinkvla.preprocessor import Preprocessor, QuestionSample
 from thinkvla.train import display
 from thinkvla.train.config import DataConfig, OptimizerConfig, TrainConfig
-from thinkvla.train.distribution import same_road, start
+from thinkvla.train.distribution import start, with_picture
 from thinkvla.train.loop import train, with_draws
 from thinkvla.train.question_stream import QuestionStream
 from thinkvla.train.setup import build_policy, co_training_data, open_episodes
@@ -208,11 +208,11 @@ def test_questions_without_pictures_keep_their_loss() -> None:
     robot, pictured = robot_batch(preprocessor), question_batch(preprocessor)
     rows = [QuestionSample((), (turn,), False) for turn in (("Say yes.", "yes"), ("What is one and one?", "two"))]
     questions = preprocessor.question_batch(rows)
-    joined = same_road(questions, robot)
+    joined = with_picture(questions, robot)
     assert joined.tokens.pixels is not None
     losses = [question_sums(policy.answer(batch), batch)["language"] for batch in (questions, joined)]
     torch.testing.assert_close(*losses)
-    assert same_road(pictured, robot) is pictured
+    assert with_picture(pictured, robot) is pictured
 
 
 @pytest.mark.parametrize("variable", ["ACCELERATE_USE_FSDP", "ACCELERATE_USE_DEEPSPEED"])

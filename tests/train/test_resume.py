@@ -20,7 +20,6 @@ from tiny_models import SMALL, write_smallest_backbone
 
 from thinkvla.backbones.build import BackboneConfig
 from thinkvla.checkpoint import load_checkpoint
-from thinkvla.files import clean_up
 from thinkvla.train import display
 from thinkvla.train.config import OptimizerConfig, TrainConfig
 from thinkvla.train.loop import train
@@ -159,10 +158,3 @@ def test_resume_keeps_the_step_and_nothing_else(tiny_run: TrainConfig) -> None:
     ):
         train(split, resume=True)
     assert train(replace(config, output=moved), resume=True) == moved / "policy"
-
-
-def test_partial_names_are_cleaned_one_by_one(tmp_path: Path) -> None:
-    for name in ("run.0123abcd.partial", "other.0123abcd.partial", "run.partial", "run"):
-        (tmp_path / name).mkdir()
-    clean_up(tmp_path, "run")
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["other.0123abcd.partial", "run", "run.partial"]

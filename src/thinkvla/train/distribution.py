@@ -29,7 +29,7 @@ from torch.distributed.tensor import DTensor, distribute_tensor
 from thinkvla.method.batch import QuestionBatch, RobotBatch, Tokens
 from thinkvla.method.policy import ThinkVLA
 from thinkvla.method.prompts import IGNORE, PAD
-from thinkvla.train.config import Distribution, TrainConfig
+from thinkvla.train.config import TrainConfig
 from thinkvla.train.optimizer import build_optimizer
 
 PATIENCE = timedelta(days=7)
@@ -114,12 +114,17 @@ def leave() -> bool:
     return bool(state.is_main_process)
 
 
+def is_sharded(config: TrainConfig, accelerator: Accelerator) -> bool:
+    """Whether parameters are spread over processes, so that all have to call the same blocks in the same order."""
+    return config.distribution == "fsdp" and accelerator.num_processes > 1
+
+
 def distribute(policy: ThinkVLA, config: TrainConfig, accelerator: Accelerator) -> tuple[Any, Any]:
     """The policy as it is called in training, and its optimizer.
 
     Parameters are on the accelerator's device afterwards; those of ``policy`` itself are the ones that are trained.
     """
-    if config.distribution == "fsdp" and accelerator.num_processes > 1:
+    if is_sharded(config, accelerator):
         _shard(policy, accelerator, config)
         return policy, build_optimizer(policy, config.optimizer)  # built now: sharding makes new parameters
     model, optimizer = accelerator.prepare(policy, build_optimizer(policy, config.optimizer))
@@ -135,7 +140,7 @@ def clip(model: Any, accelerator: Accelerator, limit: float) -> float:
     return float(norm.full_tensor() if isinstance(norm, DTensor) else norm)
 
 
-def settle(model: Any) -> None:
+def reshard(model: Any) -> None:
     """Spread parameters again that a forward pass without a backward one has left gathered."""
     if isinstance(model, FSDPModule):
         model.reshard()
@@ -204,7 +209,7 @@ def load_optimizer_state(
     optimizer.load_state_dict({"state": spread, "param_groups": state["param_groups"]})
 
 
-def same_road(questions: QuestionBatch, robot: RobotBatch) -> QuestionBatch:
+def with_picture(questions: QuestionBatch, robot: RobotBatch) -> QuestionBatch:
     """Questions without a picture, joined by one demonstration's prompt that asks for nothing.
 
     Under FSDP every process has to run the vision encoder's blocks equally often; some process's questions may all be
@@ -231,11 +236,6 @@ def same_road(questions: QuestionBatch, robot: RobotBatch) -> QuestionBatch:
     )
     nothing_BL = torch.full_like(robot.tokens.ids_BL[:1], IGNORE)
     return QuestionBatch(tokens, joined(questions.labels_BL, nothing_BL, IGNORE))
-
-
-def shares(distribution: Distribution, accelerator: Accelerator) -> bool:
-    """Whether parameters are spread over processes, so that all have to call the same blocks in the same order."""
-    return distribution == "fsdp" and accelerator.num_processes > 1
 
 
 def _refuse(message: str) -> NoReturn:

@@ -97,8 +97,8 @@ def _train(config: TrainConfig, accelerator: Accelerator, *, resume: bool, comma
             waited = time.perf_counter() - waited
             micro_batches = with_draws(micro_batches, config, step, accelerator)
             micro_batches = [_taught(micro, teacher, accelerator.device) for micro in micro_batches]
-            if distribution.shares(config.distribution, accelerator):
-                micro_batches = [_same_road(micro) for micro in micro_batches]
+            if distribution.is_sharded(config, accelerator):
+                micro_batches = [_with_picture(micro) for micro in micro_batches]
             rate = set_learning_rate(optimizer, step, config.steps, config.optimizer)
             losses = co_training_step(model, micro_batches, accelerator, config.method, step)
             norm = distribution.clip(model, accelerator, config.optimizer.clip)
@@ -208,7 +208,7 @@ def held_out_error(
         if number < HELD_OUT_BATCHES:  # else computed to keep step with the other processes
             found += torch.stack([error, error.new_tensor(counts(batch, None)[ACTION])])
     model.train()
-    distribution.settle(model)
+    distribution.reshard(model)
     total: Any = accelerator.reduce(found, reduction="sum")
     return float(total[0] / total[1])
 
@@ -217,10 +217,10 @@ def _taught(micro: MicroBatch, teacher: GeometryTeacher | None, device: torch.de
     return replace(micro, robot=with_features(micro.robot, teacher, device))
 
 
-def _same_road(micro: MicroBatch) -> MicroBatch:
+def _with_picture(micro: MicroBatch) -> MicroBatch:
     if micro.questions is None:
         return micro
-    return replace(micro, questions=distribution.same_road(micro.questions, micro.robot))
+    return replace(micro, questions=distribution.with_picture(micro.questions, micro.robot))
 
 
 def _diverged(step: int, term: str, value: float) -> TrainingDiverged:
