@@ -2,11 +2,11 @@
 
     python benchmarks/qwen3_vl_2b.py FOLDER
 
-Writes ``FOLDER/published`` in the layout of Qwen/Qwen3-VL-2B-Instruct (random bf16 weights, its token ids), reads it by
-the path that a training run takes, and does one co-training step of R7 at batch 1: one demonstration with two 224 px
-views, student and teacher packed, a made-up geometry target of VGGT's shape, one question, and all gradients.
-Backbone in bf16 with gradient checkpointing. Then the policy is saved, loaded and acts. Needs 9 GB of disk and about
-10 GB of memory.
+Writes ``FOLDER/published``, unless it is there, in the layout of Qwen/Qwen3-VL-2B-Instruct (random bf16 weights, its
+token ids), reads it by the path that a training run takes, and does one co-training step of R7 at batch 1: one
+demonstration with two 224 px views, student and teacher packed, a made-up geometry target of VGGT's shape, one
+question, and all gradients. Backbone in bf16 with gradient checkpointing. Then the policy is saved, loaded and acts.
+Needs 9 GB of disk and about 10 GB of memory.
 """
 
 from __future__ import annotations
@@ -112,10 +112,8 @@ def step(policy: ThinkVLA, preprocessor: Preprocessor) -> dict[str, Any]:
     geometry = rng.normal(size=(2, 37, 37, method.geometry_dim)).astype(np.float32)
     actions = rng.uniform(-1, 1, (method.chunk, 7)).astype(np.float32)
     robot = preprocessor.robot_batch([RobotSample(seen, actions, np.ones(method.chunk, bool), geometry)])
-    question = QuestionSample(
-        seen.images["front"], "Which is closer?", "The cube is at (0.1, 0.2). The final answer is A.", True
-    )
-    questions = preprocessor.question_batch([question])
+    turn = ("Which is closer?", "The cube is at (0.1, 0.2). The final answer is A.")
+    questions = preprocessor.question_batch([QuestionSample((seen.images["front"],), (turn,), True)])
     started = time.perf_counter()
     with torch.autocast("cpu", torch.bfloat16):
         output, scores = policy.train()(robot, questions)
@@ -161,7 +159,8 @@ def main(folder: Path) -> None:
             memory[stage] = peak()
             display.update(task, advance=1, description=following)
 
-        write_published(folder / "published")
+        if not (folder / "published").exists():
+            write_published(folder / "published")
         done("written", "read it")
         policy, preprocessor = read_policy(folder / "published")
         done("read", "one co-training step")

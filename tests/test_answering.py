@@ -1,4 +1,4 @@
-"""Models that answer questions: a policy's checkpoint with the anchor given, a plain Qwen3-VL without."""
+"""Models that answer questions: a policy's checkpoint with the anchor given, a plain model without."""
 
 from __future__ import annotations
 
@@ -7,12 +7,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
+from published import write_published
 from tiny_models import build, with_switches
-from transformers import Qwen3VLForConditionalGeneration
 
 from thinkvla.answering import Answerer, Question, load_answerer
-from thinkvla.backbones.tiny import tiny_config, tiny_image_processor, tiny_tokenizer
+from thinkvla.backbones.build import FAMILIES
 from thinkvla.checkpoint import save_checkpoint
 from thinkvla.method.config import MethodConfig
 
@@ -30,15 +29,11 @@ def policy(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.fixture(scope="module")
-def plain(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A random model in the layout of a published Qwen3-VL."""
+@pytest.fixture(scope="module", params=[*FAMILIES])
+def plain(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A random model in the layout of a published one."""
     folder = tmp_path_factory.mktemp("plain")
-    torch.manual_seed(3)
-    tokenizer = tiny_tokenizer()
-    Qwen3VLForConditionalGeneration._from_config(tiny_config(tokenizer)).save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
-    tiny_image_processor().save_pretrained(folder)
+    write_published(folder, request.param)
     return folder
 
 
@@ -61,14 +56,13 @@ def test_a_plain_model_and_a_policy_without_anchor_get_none(plain: Path, tmp_pat
         assert asked(load_answerer(folder, "cpu"), QUESTIONS[0]).endswith("<|im_start|>assistant\n")
 
 
-@pytest.mark.parametrize("kind", ["policy", "plain"])
-def test_answers_together_are_those_alone_and_repeat(kind: str, request: pytest.FixtureRequest) -> None:
-    folder: Path = request.getfixturevalue(kind)
-    model = load_answerer(folder, "cpu")
-    together = model.answer(QUESTIONS, limit=6)
-    assert [model.answer([question], limit=6)[0] for question in QUESTIONS] == together
-    assert load_answerer(folder, "cpu").answer(QUESTIONS, limit=6) == together
-    assert all(together)
+def test_answers_together_are_those_alone_and_repeat(policy: Path, plain: Path) -> None:
+    for folder in (policy, plain):
+        model = load_answerer(folder, "cpu")
+        together = model.answer(QUESTIONS, limit=6)
+        assert [model.answer([question], limit=6)[0] for question in QUESTIONS] == together
+        assert load_answerer(folder, "cpu").answer(QUESTIONS, limit=6) == together
+        assert all(together)
 
 
 def test_other_folders_are_refused(tmp_path: Path) -> None:
