@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from thinkvla.backbones.build import build_backbone
 from thinkvla.checkpoint import load_checkpoint
 from thinkvla.contract import Normalization
-from thinkvla.data.embodiments import find_spec
+from thinkvla.data.embodiments import EmbodimentSpec, find_spec
 from thinkvla.data.hub import find_source
 from thinkvla.data.lerobot_reader import EpisodeDataset
 from thinkvla.data.spatial_qa import QADataset
@@ -38,13 +38,13 @@ def open_episodes(data: DataConfig) -> tuple[EpisodeDataset, ...]:
     Raises:
         ValueError: a data set is missing or broken, or does not fit its embodiment.
     """
-    specs = [find_spec(name) for name in data.embodiments]
+    specs: list[EmbodimentSpec | None] = [find_spec(name) for name in data.embodiments] or [None]
     if len(specs) == 1:
         specs *= len(data.episodes)
     sources = [find_source(address) for address in data.episodes]
     return tuple(
-        EpisodeDataset(source.path, spec=spec, revision=source.revision)
-        for source, spec in zip(sources, specs or [None] * len(sources), strict=True)
+        EpisodeDataset(source.path, spec=spec, revision=source.revision, decode_once=data.decode_once)
+        for source, spec in zip(sources, specs, strict=True)
     )
 
 
