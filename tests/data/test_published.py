@@ -324,7 +324,7 @@ def test_frames_decoded_one_by_one(published: Path) -> None:
     sent = pickle.loads(pickle.dumps(single))
     np.testing.assert_array_equal(sent.frames(12)["front"], once.frames(12)["front"])
     with multiprocessing.get_context("fork").Pool(2) as pool:
-        found = pool.map(single.frames, range(30))
+        found = pool.map_async(single.frames, range(30)).get(timeout=100)
     for index, frames in enumerate(found):
         np.testing.assert_array_equal(frames["front"], once.frames(index)["front"])
     with pytest.raises(ValueError, match=r"wrist_image' stand in the tables.*data\.decode_once"):

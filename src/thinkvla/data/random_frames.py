@@ -38,6 +38,7 @@ class RandomFrames:
         self._recording = recording
         self._starts = np.array([episode.start for episode in recording.episodes])
         self._open: OrderedDict[Path, _Video] = OrderedDict()
+        self._inherited: list[OrderedDict[Path, _Video]] = []
         self._process = os.getpid()
 
     def __getitem__(self, index: int) -> list[Image]:
@@ -46,7 +47,10 @@ class RandomFrames:
         Raises:
             ValueError: a video is missing, broken or too short, or its frames do not fit the embodiment.
         """
-        if self._process != os.getpid():  # a forked worker shares its parent's files, and their place in them
+        if self._process != os.getpid():
+            # A forked worker shares its parent's files, and their place in them. The decoders are kept, unused: letting
+            # go of one would wait for threads that only the parent has.
+            self._inherited.append(self._open)
             self._open, self._process = OrderedDict(), os.getpid()
         episode = self._recording.episodes[int(np.searchsorted(self._starts, index, side="right")) - 1]
         views = []
