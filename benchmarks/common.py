@@ -25,39 +25,24 @@ from thinkvla.preprocessor import ActionNormalizer, Preprocessor
 from thinkvla.versions import versions
 
 RESULTS = Path(__file__).parent / "results"
+PUBLISHED = "2b"  # Qwen3-VL-2B's architecture
 SIZES = {"tiny": (128, 4, 128, 4), "26M": (256, 8, 384, 8)}  # vision width and depth, language width and depth
 
 
-def build(size: str, method: MethodConfig, image_size: int = 96) -> tuple[ThinkVLA, Preprocessor]:
+def build(size: str, method: MethodConfig, image_size: int = 96, device: str = "cpu") -> tuple[ThinkVLA, Preprocessor]:
     """A random policy of that size; views of ``image_size`` pixels."""
     from transformers import Qwen3VLForConditionalGeneration
 
-    vision, vision_depth, language, language_depth = SIZES[size]
     tokenizer, processor = tiny_tokenizer(), tiny_image_processor()
+    if size == PUBLISHED:
+        processor.patch_size = 16
     processor.size = {"shortest_edge": image_size**2, "longest_edge": image_size**2}
     config: Any = tiny_config(tokenizer)
-    heads = language // 32
-    config.vision_config.update(
-        {
-            "hidden_size": vision,
-            "depth": vision_depth,
-            "intermediate_size": 4 * vision,
-            "out_hidden_size": language,
-            "num_position_embeddings": (image_size // processor.patch_size) ** 2,
-        }
-    )
-    config.text_config.update(
-        {
-            "hidden_size": language,
-            "num_hidden_layers": language_depth,
-            "intermediate_size": 3 * language,
-            "num_attention_heads": heads,
-            "num_key_value_heads": heads // 2,
-        }
-    )
+    _resize(config, size, (image_size // processor.patch_size) ** 2)
     config._attn_implementation = "sdpa"
     torch.manual_seed(0)
-    model = Qwen3VLForConditionalGeneration._from_config(config)
+    with torch.device(device):
+        model = Qwen3VLForConditionalGeneration._from_config(config)
     add_tokens(model, tokenizer, new_tokens(method))
     embodiment = Embodiment(
         name="benchmark",
@@ -72,7 +57,64 @@ def build(size: str, method: MethodConfig, image_size: int = 96) -> tuple[ThinkV
     normalizer = ActionNormalizer("range", (-1.0,) * 7, (1.0,) * 7)
     preprocessor = Preprocessor(embodiment, method, normalizer, tokenizer, processor, ACTION_PROMPT, REASONING_PROMPT)
     prompts = preprocessor.prompts
-    return ThinkVLA(Qwen3VL(model), method, tuple(prompts.anchor), tuple(prompts.queries)), preprocessor
+    policy = ThinkVLA(Qwen3VL(model), method, tuple(prompts.anchor), tuple(prompts.queries)).to(device)
+    return policy, preprocessor
+
+
+def _resize(config: Any, size: str, patches: int) -> None:
+    if size == PUBLISHED:
+        config.vision_config.update(
+            {
+                "depth": 24,
+                "hidden_size": 1024,
+                "intermediate_size": 4096,
+                "num_heads": 16,
+                "patch_size": 16,
+                "out_hidden_size": 2048,
+                "num_position_embeddings": 2304,
+                "deepstack_visual_indexes": [5, 11, 17],
+                "initializer_range": 0.02,
+            }
+        )
+        config.text_config.update(
+            {
+                "vocab_size": 151936,
+                "hidden_size": 2048,
+                "intermediate_size": 6144,
+                "num_hidden_layers": 28,
+                "num_attention_heads": 16,
+                "num_key_value_heads": 8,
+                "head_dim": 128,
+                "initializer_range": 0.02,
+                "rope_parameters": {
+                    "rope_type": "default",
+                    "rope_theta": 5e6,
+                    "mrope_section": [24, 20, 20],
+                    "mrope_interleaved": True,
+                },
+            }
+        )
+        return
+    vision, vision_depth, language, language_depth = SIZES[size]
+    heads = language // 32
+    config.vision_config.update(
+        {
+            "hidden_size": vision,
+            "depth": vision_depth,
+            "intermediate_size": 4 * vision,
+            "out_hidden_size": language,
+            "num_position_embeddings": patches,
+        }
+    )
+    config.text_config.update(
+        {
+            "hidden_size": language,
+            "num_hidden_layers": language_depth,
+            "intermediate_size": 3 * language,
+            "num_attention_heads": heads,
+            "num_key_value_heads": heads // 2,
+        }
+    )
 
 
 def observations(preprocessor: Preprocessor, count: int) -> list[Observation]:

@@ -21,7 +21,7 @@ from tiny_models import EMBODIMENT, SMALL, build
 from thinkvla.backbones.build import BackboneConfig
 from thinkvla.checkpoint import save_checkpoint
 from thinkvla.data.lerobot_writer import write_episodes
-from thinkvla.data.spatial_qa import write_questions
+from thinkvla.data.question_writer import write_questions
 from thinkvla.diagnose.moments import Moment, moments
 from thinkvla.method.config import MethodConfig
 from thinkvla.train.config import DataConfig, OptimizerConfig, TrainConfig
@@ -63,8 +63,9 @@ def small_run(small_data: Path, tmp_path: Path) -> TrainConfig:
         output=tmp_path / "run",
         data=DataConfig(
             episodes=(str(small_data / "episodes"),),
-            spatial_qa=small_data / "spatial_qa",
-            general_qa=small_data / "general_qa",
+            spatial_qa=(str(small_data / "spatial_qa"),),
+            general_qa=(str(small_data / "general_qa"),),
+            pack_questions=False,
             workers=0,
         ),
         method=replace(SMALL, geometry_dim=48),

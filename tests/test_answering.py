@@ -75,5 +75,5 @@ def test_other_folders_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"config\.json is missing: .* is not a checkpoint folder"):
         load_answerer(tmp_path)
     (tmp_path / "config.json").write_text(json.dumps({"model_type": "qwen2"}))
-    with pytest.raises(ValueError, match=r"model_type is 'qwen2', expected 'thinkvla' .* or 'qwen3_vl'"):
+    with pytest.raises(ValueError, match=r"model_type is 'qwen2', expected 'thinkvla' .* one of qwen3_vl, qwen2_5_vl"):
         load_answerer(tmp_path)

@@ -21,7 +21,8 @@ MAY_KNOW = {
     "method": set(),
     "shipped": set(),
     "backbones": {"method", "shipped"},
-    "preprocessor": {"contract", "method"},
+    "question_packing": {"method"},
+    "preprocessor": {"contract", "method", "question_packing"},
     "checkpoint": {"backbones", "files", "method", "preprocessor", "shipped"},
     "deploy": {"checkpoint", "contract", "method", "preprocessor"},
     "tabletop": {"contract"},
@@ -38,6 +39,7 @@ MAY_KNOW = {
         "preprocessor",
         "progress",
         "tabletop",
+        "teachers",
         "train",
         "versions",
     },
@@ -58,7 +60,7 @@ MAY_KNOW = {
     },
     "doctor": {"tabletop", "versions"},
 }
-EVERYBODY = {"recipes", "cli", "demo"}  # know everyone, and nobody knows them
+EVERYBODY = {"recipes", "cli", "demo", "__main__"}  # know everyone, and nobody knows them
 
 
 def imports(path: Path) -> set[str]:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from transformers import Qwen3VLForConditionalGeneration
 
 from thinkvla.backbones.build import Attention, BackboneConfig, build_backbone
+from thinkvla.backbones.tiny import tiny_config, tiny_image_processor, tiny_tokenizer
 from thinkvla.contract import Embodiment, Observation
 from thinkvla.method.batch import QuestionBatch, RobotBatch
 from thinkvla.method.config import MethodConfig
@@ -34,9 +37,11 @@ INSTRUCTIONS = [
 ]
 
 
-def build(config: MethodConfig = SMALL, attention: Attention = "sdpa", seed: int = 0) -> tuple[ThinkVLA, Preprocessor]:
+def build(
+    config: MethodConfig = SMALL, attention: Attention = "sdpa", seed: int = 0, name: str = "tiny_random"
+) -> tuple[ThinkVLA, Preprocessor]:
     torch.manual_seed(seed)
-    parts = build_backbone(BackboneConfig("tiny_random", attention), new_tokens(config))
+    parts = build_backbone(BackboneConfig(name, attention), new_tokens(config))
     normalizer = ActionNormalizer("min_max", (-1.0,) * 7, (1.0,) * 7)
     preprocessor = Preprocessor(
         EMBODIMENT,
@@ -50,6 +55,37 @@ def build(config: MethodConfig = SMALL, attention: Attention = "sdpa", seed: int
     prompts = preprocessor.prompts
     policy = ThinkVLA(parts.backbone, config, tuple(prompts.anchor), tuple(prompts.queries))
     return policy, preprocessor
+
+
+def write_smallest_backbone(folder: Path) -> None:
+    """A random Qwen3-VL of 0.2 M parameters, two layers of each kind, laid out as a published one."""
+    torch.manual_seed(0)
+    tokenizer = tiny_tokenizer()
+    config: Any = tiny_config(tokenizer)
+    config.vision_config.update(
+        {
+            "depth": 2,
+            "hidden_size": 32,
+            "intermediate_size": 64,
+            "num_heads": 2,
+            "out_hidden_size": 32,
+            "deepstack_visual_indexes": [0],
+        }
+    )
+    config.text_config.update(
+        {
+            "hidden_size": 32,
+            "intermediate_size": 64,
+            "num_hidden_layers": 2,
+            "num_attention_heads": 2,
+            "num_key_value_heads": 1,
+            "head_dim": 16,
+            "rope_parameters": {**config.text_config.rope_parameters, "mrope_section": [4, 2, 2]},
+        }
+    )
+    Qwen3VLForConditionalGeneration(config).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    tiny_image_processor().save_pretrained(folder)
 
 
 def observation(instruction: str, seed: int = 0) -> Observation:
@@ -82,13 +118,12 @@ def question_batch(preprocessor: Preprocessor) -> QuestionBatch:
     return preprocessor.question_batch(
         [
             QuestionSample(
-                image,
-                "Which is closer?",
-                "The cube is at (0.1, 0.2). Therefore, the final answer is A.",
+                (image,),
+                (("Which is closer?", "The cube is at (0.1, 0.2). Therefore, the final answer is A."),),
                 True,
             ),
-            QuestionSample(image, "What colour is the ball?", "red", False),
-            QuestionSample(None, "Say yes.", "yes", False),
+            QuestionSample((image,), (("What colour is the ball?", "red"),), False),
+            QuestionSample((), (("Say yes.", "yes"),), False),
         ]
     )
 

@@ -1,4 +1,4 @@
-"""A model that answers questions about pictures: a trained policy, or a plain Qwen3-VL without robot training."""
+"""A model that answers questions about pictures: a trained policy, or a plain Qwen-VL without robot training."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from typing import Any
 
 import torch
 
-from thinkvla.backbones.build import FAMILY, BackboneConfig, build_backbone
-from thinkvla.backbones.qwen3_vl import Qwen3VL
+from thinkvla.backbones.build import FAMILIES, BackboneConfig, build_backbone
+from thinkvla.backbones.qwen_vl import QwenVL
 from thinkvla.checkpoint import MODEL_TYPE
 from thinkvla.contract import Image
 from thinkvla.deploy import load_policy
@@ -49,7 +49,7 @@ class Answerer:
     """
 
     def __init__(
-        self, backbone: Qwen3VL, prompts: Prompts, tokenizer: Any, image_processor: Any, device: torch.device
+        self, backbone: QwenVL, prompts: Prompts, tokenizer: Any, image_processor: Any, device: torch.device
     ) -> None:
         self.backbone = backbone
         self.prompts = prompts
@@ -77,8 +77,8 @@ def load_answerer(folder: Path, device: torch.device | str | None = None) -> Ans
     """Load a model that answers questions onto ``device`` (a GPU if there is one).
 
     Args:
-        folder: a checkpoint of thinkvla, a plain Qwen3-VL as published on the Hugging Face hub, or the name of a
-            shipped model.
+        folder: a checkpoint of thinkvla, a plain Qwen3-VL or Qwen2.5-VL as published on the Hugging Face hub, or the
+            name of a shipped model.
         device: where to run it.
 
     Raises:
@@ -89,17 +89,17 @@ def load_answerer(folder: Path, device: torch.device | str | None = None) -> Ans
     if not path.is_file():
         raise ValueError(f"{path} is missing: '{folder}' is not a checkpoint folder")
     kind = json.loads(path.read_text(encoding="utf-8")).get("model_type")
-    if kind not in (MODEL_TYPE, FAMILY):
+    if kind not in (MODEL_TYPE, *FAMILIES):
         raise ValueError(
-            f"{path}: model_type is '{kind}', expected '{MODEL_TYPE}' (a policy's checkpoint) or '{FAMILY}' (a plain "
-            "vision-language model)"
+            f"{path}: model_type is '{kind}', expected '{MODEL_TYPE}' (a policy's checkpoint) or one of "
+            f"{', '.join(FAMILIES)} (a plain vision-language model)"
         )
     if device is None:
         device = "cuda" if torch.cuda.is_available() else "cpu"
     if kind == MODEL_TYPE:
         policy = load_policy(folder, device)
         preprocessor, backbone = policy.preprocessor, policy.policy.backbone
-        assert isinstance(backbone, Qwen3VL), "a checkpoint's backbone is a Qwen3-VL"
+        assert isinstance(backbone, QwenVL), "a checkpoint's backbone is a Qwen-VL"
         return Answerer(
             backbone, preprocessor.prompts, preprocessor.tokenizer, preprocessor.image_processor, policy.device
         )

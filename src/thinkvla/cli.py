@@ -99,14 +99,16 @@ def _validate(arguments: list[str]) -> int:
     from thinkvla.data.embodiments import find_spec
     from thinkvla.data.validate import Report, validate
 
-    def check(path: tyro.conf.Positional[Path], embodiment: str | None = None) -> Report:
+    def check(path: tyro.conf.Positional[str], embodiment: str | None = None, images: tuple[Path, ...] = ()) -> Report:
         """Look for anything wrong in a data set: missing frames, NaN, shapes, broken videos, stale statistics.
 
         Args:
-            path: a LeRobot folder, a question set, or a whole folder of 'thinkvla data generate'.
+            path: a LeRobot folder, a question set (folder or file), either as hf://owner/name, or a whole folder of
+                'thinkvla data generate'.
             embodiment: ready-made specification or JSON file, for episodes without meta/embodiment.json.
+            images: folders in which images of questions are looked for that are not beside the rows.
         """
-        return validate(path, None if embodiment is None else find_spec(embodiment))
+        return validate(path, None if embodiment is None else find_spec(embodiment), images)
 
     report = tyro.cli(check, args=arguments, prog="thinkvla data validate")
     print(report)
@@ -133,6 +135,7 @@ def _refresh(arguments: list[str]) -> int:
 def _train(arguments: list[str]) -> int:
     from thinkvla.recipes.registry import RECIPES, recipe
     from thinkvla.train.config import TrainConfig
+    from thinkvla.train.distribution import leave
     from thinkvla.train.loop import train
 
     if not arguments or arguments[0].startswith("-"):
@@ -143,7 +146,9 @@ def _train(arguments: list[str]) -> int:
     config = tyro.cli(
         TrainConfig, default=recipe(arguments[0]), args=options, prog=f"thinkvla train {arguments[0]} [--resume]"
     )
-    print(train(config, resume=resume))
+    policy = train(config, resume=resume)
+    if leave():
+        print(policy)
     return 0
 
 

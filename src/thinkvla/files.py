@@ -1,7 +1,12 @@
-"""Files and folders that take their name only when they are complete, so that a broken run never looks like data."""
+"""Files and folders that have their name only while they are complete, so that a broken run never looks like data.
+
+A process may be killed at any moment: what it was writing or removing then bears another name, ``NAME.<8 hex
+digits>.partial``, which :func:`clean_up` removes.
+"""
 
 from __future__ import annotations
 
+import os
 import shutil
 import uuid
 from collections.abc import Iterator
@@ -10,8 +15,11 @@ from pathlib import Path
 
 
 @contextmanager
-def new_folder(path: Path) -> Iterator[Path]:
+def new_folder(path: Path, *, durable: bool = False) -> Iterator[Path]:
     """Give a temporary folder to fill; it becomes ``path`` when the context ends well, and is removed otherwise.
+
+    A process that dies takes nothing of what it wrote with it, but a machine that loses its power may: with ``durable``
+    all that is in the folder is on the disk before it takes its name, and the name is when the context ends.
 
     Raises:
         ValueError: ``path`` exists.
@@ -22,7 +30,12 @@ def new_folder(path: Path) -> Iterator[Path]:
     partial.mkdir(parents=True)
     try:
         yield partial
+        if durable:
+            for item in (*partial.rglob("*"), partial):
+                _flush(item)
         partial.rename(path)
+        if durable:
+            _flush(path.parent)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
 
@@ -43,6 +56,31 @@ def new_file(path: Path, size: int) -> Iterator[Path]:
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
+
+
+def remove_folder(path: Path) -> None:
+    """Remove a folder, which loses its name first: one that is half removed is not taken for a whole one."""
+    partial = _partial(path)
+    path.rename(partial)
+    shutil.rmtree(partial)
+
+
+def clean_up(folder: Path, name: str = "*") -> None:
+    """Remove what killed processes have left of ``name`` in a folder; none that lives may be writing it now."""
+    for left in folder.glob(f"{name}.{'[0-9a-f]' * 8}.partial"):
+        if left.is_dir():
+            shutil.rmtree(left)
+        else:
+            left.unlink()
+
+
+def _flush(path: Path) -> None:
+    """Have the system write a file, or a folder's list of names, from its memory to the disk."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 def check_space(path: Path, size: int) -> None:

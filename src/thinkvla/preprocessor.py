@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from thinkvla.contract import ActionChunk, Embodiment, Image, Normalization, Obs
 from thinkvla.method.batch import LENGTH_STEP, QuestionBatch, RobotBatch, Tokens, labelled_batch, pad_prompts
 from thinkvla.method.config import MethodConfig
 from thinkvla.method.prompts import Prompt, Prompts
+from thinkvla.question_packing import packed_batch
 
 FILE = "thinkvla_preprocessor.json"
 _BOUNDS = {"min_max": ("min", "max"), "quantile": ("q01", "q99")}
@@ -125,11 +127,16 @@ class RobotSample:
 
 @dataclass(frozen=True)
 class QuestionSample:
-    """One question with its answer; ``spatial`` answers begin with the reasoning anchor."""
+    """A conversation about images.
 
-    image: Image | None
-    question: str
-    answer: str
+    Attributes:
+        images: uint8 (H, W, 3) RGB, of any sizes; none for text alone.
+        turns: questions and answers; images stand where the questions say ``<image>``, or first if none says so.
+        spatial: whether answers begin with the reasoning anchor.
+    """
+
+    images: tuple[Image, ...]
+    turns: tuple[tuple[str, str], ...]
     spatial: bool
 
 
@@ -231,18 +238,23 @@ class Preprocessor:
             torch.from_numpy(np.stack(geometry)) if geometry else None,
         )
 
-    def question_batch(self, samples: Sequence[QuestionSample]) -> QuestionBatch:
-        """Question and answer prompts of B rows, with labels on the assistant spans."""
-        images = [s.image for s in samples if s.image is not None]
-        pixels, grids, sizes = prepare_images(self.image_processor, images)
+    def question_batch(self, samples: Sequence[QuestionSample], *, packed: bool = False) -> QuestionBatch:
+        """Conversations with labels on the assistant spans.
+
+        Args:
+            samples: conversations.
+            packed: let several share a row, so that less than ``question_packing.PADDING`` of the tokens are padding;
+                losses and gradients stay the same. Otherwise each has a row of its own, in order.
+        """
+        pixels, grids, sizes = prepare_images(self.image_processor, [i for s in samples for i in s.images])
         remaining = iter(sizes)
         prompts = [
-            self.prompts.question(
-                s.question, s.answer, [next(remaining)] if s.image is not None else [], spatial=s.spatial
-            )
+            self.prompts.conversation(s.turns, list(islice(remaining, len(s.images))), spatial=s.spatial)
             for s in samples
         ]
-        return labelled_batch(prompts, pixels, grids)
+        if not packed:
+            return labelled_batch(prompts, pixels, grids)
+        return packed_batch(prompts, [len(s.images) for s in samples], pixels, grids)
 
     def act_tokens(self, observations: Sequence[Observation]) -> Tokens:
         """Action prompts of B observations: what a deployed policy sees."""
@@ -340,6 +352,18 @@ def prepare_images(processor: Any, images: Sequence[Image]) -> tuple[Tensor | No
         pixels, grids = output["pixel_values"], output["image_grid_thw"]
     sizes: list[int] = (grids.prod(dim=1) // processor.merge_size**2).tolist()
     return pixels, grids, sizes
+
+
+def limit_pixels(processor: Any, most: int) -> None:
+    """Let a Qwen-VL ``processor`` reduce larger images to ``most`` pixels; it is saved with the policy like that.
+
+    Raises:
+        ValueError: the processor enlarges smaller images to more than that.
+    """
+    least = processor.size["shortest_edge"]
+    if most < least:
+        raise ValueError(f"data.image_pixels is {most}, but images for this backbone have {least} or more; raise it")
+    processor.size = {"shortest_edge": least, "longest_edge": most}
 
 
 def _keeps_size(processor: Any, shape: tuple[int, ...]) -> bool:

@@ -16,7 +16,7 @@ from block_episodes import sample_episodes, write
 from numpy.typing import NDArray
 from test_spatial_qa import general_row, picture, spatial_row
 
-from thinkvla.data.spatial_qa import write_questions
+from thinkvla.data.question_writer import write_questions
 from thinkvla.data.validate import validate
 
 TABLE = "data/chunk-000/file-000.parquet"
@@ -160,7 +160,7 @@ FAULTS: dict[str, tuple[Callable[[Path], object], list[str]]] = {
     ),
     "broken general row": (
         lambda root: (root / "general_qa/rows.jsonl").write_text('{"id": "0"}\n{"id": "1"}\n'),
-        ["row 0: 'conversations' must", "row 1: 'conversations' must"],
+        ["row 0: neither 'question' nor", "row 1: neither 'question' nor"],
     ),
     "broken spatial rows": (
         lambda root: (root / "spatial_qa/rows.parquet").write_bytes(b"x"),

@@ -8,7 +8,7 @@ import torch
 from PIL import Image as Pillow
 
 from thinkvla.backbones.attention import attention_weights
-from thinkvla.backbones.qwen3_vl import Qwen3VL
+from thinkvla.backbones.qwen_vl import QwenVL
 from thinkvla.deploy import load_policy
 from thinkvla.diagnose.attention import attend, concentration, diagnose_attention
 from thinkvla.diagnose.common import DiagnoseOptions
@@ -21,7 +21,7 @@ def test_maps_are_the_query_rows_at_the_image_tokens(thinking: Path, seen: list[
     policy = load_policy(thinking, "cpu")
     found = attend(policy, [moment.observation for moment in seen])
     backbone = policy.policy.backbone
-    assert isinstance(backbone, Qwen3VL)
+    assert isinstance(backbone, QwenVL)
     for moment, maps in zip(seen, found, strict=True):
         tokens = policy.preprocessor.act_tokens([moment.observation])
         with attention_weights(backbone) as weights:

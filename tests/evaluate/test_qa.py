@@ -15,7 +15,8 @@ from PIL import Image as Pillow
 from rich.console import Console
 
 from thinkvla.answering import Question
-from thinkvla.data.spatial_qa import QARow, write_questions
+from thinkvla.data.question_writer import write_questions
+from thinkvla.data.spatial_qa import QARow
 from thinkvla.evaluate import held_out
 from thinkvla.evaluate.held_out import HeldOut, held_out_questions
 from thinkvla.evaluate.qa import QAOptions, ask, evaluate_model

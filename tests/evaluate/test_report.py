@@ -15,7 +15,7 @@ from PIL import Image as PillowImage
 
 from thinkvla.contract import Embodiment
 from thinkvla.data.lerobot_writer import write_episodes
-from thinkvla.data.spatial_qa import write_questions
+from thinkvla.data.question_writer import write_questions
 from thinkvla.evaluate.diagnosis import Diagnosis, Picture
 from thinkvla.evaluate.report import write_report
 from thinkvla.evaluate.results import Episode, EvaluationResult

@@ -15,19 +15,20 @@ from thinkvla.backbones.build import BackboneConfig, build_backbone
 from thinkvla.method.batch import QuestionBatch
 from thinkvla.method.config import MethodConfig
 from thinkvla.method.prompts import IGNORE, Prompts
+from thinkvla.pretrain.backbone import BackbonePretrainConfig, pretrain_backbone
 from thinkvla.pretrain.batches import PictureBatches, _centres
-from thinkvla.pretrain.loop import PretrainConfig, _Reporter, pretrain
+from thinkvla.pretrain.loop import _Reporter
 from thinkvla.pretrain.pictures import (
     COLOUR_CLASSES,
     SHAPE_CLASSES,
     UNSEEN,
     Moment,
-    _Scene,
     _watch,
     read_pictures,
     write_pictures,
 )
 from thinkvla.pretrain.pointing import SMALLEST, pointing_loss
+from thinkvla.pretrain.scenes import Scene
 from thinkvla.tabletop.seeds import seeds
 
 SCENES = 26  # with two moments each, one moment is held out
@@ -42,7 +43,7 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def moments() -> list[Moment]:
-    return [moment for task in range(4) for moment in _watch(_Scene("object", task, 60_000 + task))]
+    return [moment for task in range(4) for moment in _watch(Scene("object", task, 60_000 + task))]
 
 
 def seen_classes(moment: Moment, view: int, column: int, row: int) -> set[tuple[str, str]]:
@@ -77,7 +78,7 @@ def test_nothing_metric_is_said(moments: list[Moment]) -> None:
 
 def test_pictures_come_from_question_seeds_and_are_the_same_again(pictures: Path) -> None:
     images, labels, talk = read_pictures(pictures)
-    first = _watch(_Scene("object", 0, seeds("training")[50_000]))
+    first = _watch(Scene("object", 0, seeds("training")[50_000]))
     np.testing.assert_array_equal(images[:2], np.stack([moment.images for moment in first]))
     np.testing.assert_array_equal(labels[:2], np.stack([moment.labels for moment in first]))
     assert talk[0]["both"] == [list(turn) for turn in first[0].both]
@@ -119,14 +120,14 @@ def test_batches_label_answers_and_share_patches(pictures: Path) -> None:
 def test_a_stopped_run_goes_on_and_its_backbone_loads(
     pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    config = PretrainConfig(
+    config = BackbonePretrainConfig(
         pictures, tmp_path / "whole", steps=4, batch_size=2, warmup_steps=1, save_every=2, workers=0
     )
-    whole = pretrain(config)
+    whole = pretrain_backbone(config)
     stopped = replace(config, output=tmp_path / "stopped")
     step = _Reporter.step
 
-    def dies(self: _Reporter, number: int, losses: list[float], rate: float, *, last: bool) -> None:
+    def dies(self: _Reporter, number: int, losses: dict[str, float], rate: float, *, last: bool) -> None:
         if number == 3:
             raise KeyboardInterrupt
         step(self, number, losses, rate, last=last)
@@ -134,8 +135,8 @@ def test_a_stopped_run_goes_on_and_its_backbone_loads(
     with monkeypatch.context() as patched:
         patched.setattr(_Reporter, "step", dies)
         with pytest.raises(KeyboardInterrupt):
-            pretrain(stopped)
-    again = pretrain(stopped)
+            pretrain_backbone(stopped)
+    again = pretrain_backbone(stopped)
     first, second = (build_backbone(BackboneConfig(str(path)), []).backbone for path in (whole, again))
     for a, b in zip(first.parameters(), second.parameters(), strict=True):
         assert a.dtype == torch.float32
@@ -144,7 +145,7 @@ def test_a_stopped_run_goes_on_and_its_backbone_loads(
     assert rows[-1]["step"] == 4
     assert rows[-1]["held_out/language"] > 0
     with pytest.raises(ValueError, match="started with another configuration"):
-        pretrain(replace(stopped, seed=1))
+        pretrain_backbone(replace(stopped, seed=1))
 
 
 def test_names_in_instructions_are_found_with_their_places(pictures: Path) -> None:

@@ -9,7 +9,11 @@ from pathlib import Path
 import pytest
 import torch
 from accelerate import Accelerator
+from published import write_published
+from safetensors.torch import load_file, save_file
 
+from thinkvla.backbones.build import BackboneConfig
+from thinkvla.backbones.lora import LoraConfig
 from thinkvla.checkpoint import load_checkpoint
 from thinkvla.method.objective import robot_sums
 from thinkvla.method.policy import ThinkVLA
@@ -162,7 +166,9 @@ def test_held_out_episodes_are_left_out_and_measured(small_run: TrainConfig) -> 
     policy, preprocessor = build_policy(config, episodes)
     data = co_training_data(config, episodes, preprocessor, (0, 1))
     assert (data.robot.frames, data.robot.held_out_frames) == (21, 15)
-    error = loop.held_out_error(policy.eval(), data)
+    error = loop.held_out_error(policy, data, Accelerator(cpu=True))
+    assert policy.training
+    policy.eval()
     total = count = 0.0
     for number in range(loop.HELD_OUT_BATCHES):
         batch = data.held_out(number)
@@ -185,3 +191,41 @@ def test_a_run_may_begin_with_a_policy_of_the_same_method(small_run: TrainConfig
         assert torch.equal(a, b)
     with pytest.raises(ValueError, match=r"another method: anchor_tokens \(\d there, 8 here\)"):
         build_policy(replace(further, method=replace(further.method, anchor_tokens=8)), episodes)
+
+
+def test_lora_resumes_exactly_and_ends_as_an_ordinary_policy(
+    small_run: TrainConfig, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Stopped after step 5, taken up at the adapters of step 4; another base model is refused."""
+    base = tmp_path / "base"
+    write_published(base, "qwen3_vl")
+    lora = LoraConfig(rank=2, dropout=0.2)
+    config = replace(small_run, backbone=BackboneConfig(str(base), lora=lora, gradient_checkpointing=True))
+    undisturbed = replace(config, output=small_run.output.with_name("undisturbed"))
+    train(undisturbed)
+
+    def stop_at_six(model: ThinkVLA, *arguments: object) -> dict[str, float]:
+        if arguments[-1] == 5:
+            raise KeyboardInterrupt
+        return co_training_step(model, *arguments)  # type: ignore[arg-type]
+
+    with monkeypatch.context() as patch:
+        patch.setattr(loop, "co_training_step", stop_at_six)
+        with pytest.raises(KeyboardInterrupt):
+            train(config)
+    published = (base / "model-00001-of-00002.safetensors").read_bytes()
+    tensors = load_file(base / "model-00001-of-00002.safetensors")
+    name = next(name for name in tensors if name.endswith("q_proj.weight"))
+    save_file(tensors | {name: tensors[name] + 0.01}, base / "model-00001-of-00002.safetensors", {"format": "pt"})
+    with pytest.raises(
+        ValueError, match=r"'backbone.*_proj.weight' is not what .* holds, so the backbone is not the one"
+    ):
+        train(config, resume=True)
+    (base / "model-00001-of-00002.safetensors").write_bytes(published)
+    train(config, resume=True)
+    assert losses(config.output) == losses(undisturbed.output)
+    ours, _ = load_checkpoint(config.output / "policy")
+    theirs, _ = load_checkpoint(undisturbed.output / "policy")
+    for (name, a), b in zip(ours.state_dict().items(), theirs.state_dict().values(), strict=True):
+        assert torch.equal(a, b), name
+    assert not any("lora" in name for name in ours.state_dict())

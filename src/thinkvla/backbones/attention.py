@@ -1,4 +1,4 @@
-"""Attention weights of a Qwen3-VL's language model, which its fast implementations never write down."""
+"""Attention weights of a Qwen-VL's language model, which its fast implementations never write down."""
 
 from __future__ import annotations
 
@@ -8,31 +8,31 @@ from typing import Any
 
 from torch import Tensor
 
-from thinkvla.backbones.qwen3_vl import Qwen3VL
+from thinkvla.backbones.qwen_vl import QwenVL
 
 
 @contextmanager
-def attention_weights(backbone: Qwen3VL) -> Iterator[list[Tensor]]:
+def attention_weights(backbone: QwenVL) -> Iterator[list[Tensor]]:
     """Give a list that holds, after a forward pass inside the context, every layer's weights, first layer first.
 
-    Inside, attention is computed as the explicit softmax ("eager"); afterwards the backbone is as it was.
+    Inside, the language model's attention is computed as the explicit softmax ("eager"); afterwards it is as it was.
 
     Yields:
         one detached (B, heads, L, L) tensor a layer: row i says how much of token i's attention goes where, and sums to
         one. A second forward pass appends its layers behind the first one's.
     """
-    model: Any = backbone.model
-    before: str = model.config._attn_implementation
+    language: Any = backbone.model.model.language_model
+    before = backbone.attention
     weights: list[Tensor] = []
 
     def record(module: Any, inputs: Any, output: tuple[Tensor, Tensor]) -> None:
         weights.append(output[1].detach())
 
-    model.set_attn_implementation("eager")
-    handles = [layer.self_attn.register_forward_hook(record) for layer in model.model.language_model.layers]
+    language.set_attn_implementation("eager")
+    handles = [layer.self_attn.register_forward_hook(record) for layer in language.layers]
     try:
         yield weights
     finally:
         for handle in handles:
             handle.remove()
-        model.set_attn_implementation(before)
+        language.set_attn_implementation(before)

@@ -2,41 +2,59 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import torch
-from transformers import AutoConfig, AutoTokenizer, Qwen3VLConfig, Qwen3VLForConditionalGeneration
-from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
+from transformers import AutoConfig, AutoModelForImageTextToText
+from transformers.utils import is_flash_attn_2_available
 
+from thinkvla.backbones.lora import LoraConfig
+from thinkvla.backbones.published import check_tokenizer, read_config, read_preprocessing, read_weights
+from thinkvla.backbones.qwen2_5_vl import Qwen25VL
 from thinkvla.backbones.qwen3_vl import Qwen3VL
+from thinkvla.backbones.qwen_vl import QwenVL
 from thinkvla.backbones.tiny import tiny_config, tiny_image_processor, tiny_tokenizer
 from thinkvla.shipped import TINY_BASE
 
-Attention = Literal["sdpa", "eager"]
-FAMILY = "qwen3_vl"
+Attention = Literal["sdpa", "eager", "flash_attention_2", "flex_attention"]
+
+FAMILIES: dict[str, type[QwenVL]] = {"qwen3_vl": Qwen3VL, "qwen2_5_vl": Qwen25VL}
+"""Families of vision-language models by the ``model_type`` of their config.json."""
 
 
 @dataclass(frozen=True)
 class BackboneConfig:
-    """Which vision-language model.
+    """Which vision-language model, and what of it is trained.
 
     Attributes:
-        name: a Qwen3-VL by its hub name or local folder; ``tiny``, the pre-trained one for a laptop that ships with the
-            package; or ``tiny_random``, the same without its training.
-        attention: implementation of attention.
+        name: a Qwen3-VL or Qwen2.5-VL by its hub name or local folder; ``tiny``, the pre-trained one for a laptop that
+            ships with the package; or ``tiny_random``, the same without its training.
+        attention: implementation of attention. ``flash_attention_2`` takes no block mask, so student and teacher run
+            as two forwards there.
+        revision: branch, tag or commit of a hub name.
+        tune: parameters that are trained, as glob patterns over their names (``language_model.*``,
+            ``visual.merger.*``); left out, all of them, or with LoRA nothing beside it. Rows of the method's new tokens
+            are always trained.
+        lora: low-rank adapters of frozen matrices.
+        gradient_checkpointing: compute each block again on the way back instead of keeping its activations: less
+            memory, about a third more time, the same gradients.
     """
 
     name: str = "tiny"
     attention: Attention = "sdpa"
+    revision: str | None = None
+    tune: tuple[str, ...] | None = None
+    lora: LoraConfig = field(default_factory=LoraConfig)
+    gradient_checkpointing: bool = False
 
 
 @dataclass(frozen=True)
 class BackboneParts:
     """A vision-language model with what prepares its inputs."""
 
-    backbone: Qwen3VL
+    backbone: QwenVL
     tokenizer: Any
     image_processor: Any
 
@@ -44,34 +62,46 @@ class BackboneParts:
 def build_backbone(config: BackboneConfig, new_tokens: Sequence[str]) -> BackboneParts:
     """Load or create the model and give it the method's new tokens.
 
-    New rows of the embedding (and the tied output head) start at the mean of the old rows.
+    New rows of the embedding and of the output head start at the mean of the old rows.
 
     Raises:
-        ValueError: the model is not a Qwen3-VL.
+        ValueError: the model cannot be read, is of no family in ``FAMILIES``, or attention is not available.
     """
     if config.name == "tiny_random":
         tokenizer, processor = tiny_tokenizer(), tiny_image_processor()
-        model = _from_config(tiny_config(tokenizer), config.attention)
+        backbone = _backbone(tiny_config(tokenizer), config.attention)
     else:
         name = str(TINY_BASE) if config.name == "tiny" else config.name
-        family = AutoConfig.from_pretrained(name).model_type
-        if family != FAMILY:
-            raise ValueError(f"backbone '{name}' is a {family}; expected {FAMILY}, or 'tiny' or 'tiny_random'")
-        tokenizer = AutoTokenizer.from_pretrained(name)
-        processor = Qwen2VLImageProcessorPil.from_pretrained(name)
-        model = Qwen3VLForConditionalGeneration.from_pretrained(
-            name, attn_implementation=config.attention, dtype=torch.float32
-        )
-    add_tokens(model, tokenizer, new_tokens)
-    return BackboneParts(Qwen3VL(model), tokenizer, processor)
+        published = read_config(name, config.revision)
+        family = published.model_type
+        if family not in FAMILIES:
+            raise ValueError(
+                f"backbone '{name}' is a {family}; expected one of {', '.join(FAMILIES)}, or 'tiny' or 'tiny_random'"
+            )
+        tokenizer, processor = read_preprocessing(name, config.revision)
+        check_tokenizer(name, tokenizer, published)
+        model = read_weights(name, config.revision, published, _initial_attention(config.attention))
+        backbone = _wrap(model, config.attention)
+    add_tokens(backbone.model, tokenizer, new_tokens)
+    return BackboneParts(backbone, tokenizer, processor)
 
 
-def restore_backbone(config: dict[str, Any], attention: Attention = "sdpa") -> Qwen3VL:
-    """An untrained backbone of a checkpoint's configuration, ready for its weights."""
-    return Qwen3VL(_from_config(Qwen3VLConfig(**config), attention))
+def restore_backbone(family: str, config: Mapping[str, Any], attention: Attention = "sdpa") -> QwenVL:
+    """An untrained backbone of a checkpoint's configuration, ready for its weights.
+
+    Args:
+        family: one of ``FAMILIES``.
+        config: the model's configuration as transformers writes it.
+        attention: implementation of attention.
+
+    Raises:
+        ValueError: attention is not available.
+    """
+    values = {key: value for key, value in config.items() if key != "model_type"}
+    return _backbone(AutoConfig.for_model(family, **values), attention)
 
 
-def add_tokens(model: Qwen3VLForConditionalGeneration, tokenizer: Any, new_tokens: Sequence[str]) -> None:
+def add_tokens(model: Any, tokenizer: Any, new_tokens: Sequence[str]) -> None:
     """Add special tokens; their embeddings start at the mean of the tokenizer's old ones."""
     old = len(tokenizer)
     tokenizer.add_special_tokens({"additional_special_tokens": list(new_tokens)}, replace_extra_special_tokens=False)
@@ -82,7 +112,24 @@ def add_tokens(model: Qwen3VLForConditionalGeneration, tokenizer: Any, new_token
             table[old : len(tokenizer)] = table[:old].mean(dim=0)
 
 
-def _from_config(config: Qwen3VLConfig, attention: Attention) -> Qwen3VLForConditionalGeneration:
-    config._attn_implementation = attention
-    model: Qwen3VLForConditionalGeneration = Qwen3VLForConditionalGeneration._from_config(config)
-    return model
+def _backbone(config: Any, attention: Attention) -> QwenVL:
+    config._attn_implementation = _initial_attention(attention)
+    return _wrap(AutoModelForImageTextToText.from_config(config), attention)
+
+
+def _wrap(model: Any, attention: Attention) -> QwenVL:
+    if attention == "flex_attention":  # transformers does not list it for these models; vision stays on sdpa
+        language = model.model.language_model
+        language._supports_flex_attn = True
+        language.set_attn_implementation(attention)
+    return FAMILIES[model.config.model_type](model)
+
+
+def _initial_attention(attention: Attention) -> str:
+    """What a model is made with; raises ValueError where ``attention`` is not available."""
+    if attention == "flash_attention_2" and not is_flash_attn_2_available():
+        raise ValueError(
+            "backbone.attention is flash_attention_2, which needs a CUDA GPU and the package flash-attn; install it, "
+            "or choose sdpa"
+        )
+    return "sdpa" if attention == "flex_attention" else attention

@@ -1,8 +1,8 @@
-"""Qwen3-VL's vision encoder with its images handled as one batch.
+"""Qwen-VL's vision encoder with its images handled as one batch.
 
-transformers attends image after image in a loop and embeds patches by a convolution whose kernel is a whole patch. Both
-are the same numbers as one batched attention and one matrix product, which are faster for the many small views of a
-robot.
+transformers attends image after image (in Qwen2.5-VL window after window) in a loop and embeds patches by a
+convolution whose kernel is a whole patch. Both are the same numbers as one batched attention and one matrix product,
+which are faster for the many small views of a robot.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class PatchEmbedding(nn.Module):
 
 
 class ImageAttention(nn.Module):
-    """Attention within each image, over all images of a size at once."""
+    """Attention within each image, or window of one, over all that have one size at once."""
 
     def __init__(self, original: Any) -> None:
         super().__init__()
@@ -45,7 +45,7 @@ class ImageAttention(nn.Module):
         position_embeddings: tuple[Tensor, Tensor],
         **unused: Any,
     ) -> Tensor:
-        """(patches of all images, E) → the same; ``cu_seqlens`` says where each image begins."""
+        """(patches of all images, E) → the same; ``cu_seqlens`` says where each image, or window, begins."""
         patches = hidden_states.shape[0]
         queries, keys, values = self.qkv(hidden_states).view(patches, 3, self.heads, -1).unbind(1)
         queries, keys = apply_rotary_pos_emb_vision(queries, keys, *position_embeddings)
@@ -68,7 +68,7 @@ class ImageAttention(nn.Module):
 
 
 def batch_images(visual: Any) -> None:
-    """Replace patch embedding and attention of a Qwen3-VL vision encoder in place; weights and their names stay.
+    """Replace patch embedding and attention of a Qwen-VL vision encoder in place; weights and their names stay.
 
     Flash attention takes images of any length at once already and is left as it is.
     """

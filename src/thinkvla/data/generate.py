@@ -20,7 +20,7 @@ import numpy as np
 from thinkvla.contract import Image
 from thinkvla.data.lerobot_writer import write_episodes, write_json
 from thinkvla.data.parallel import in_order
-from thinkvla.data.spatial_qa import write_questions
+from thinkvla.data.question_writer import write_questions
 from thinkvla.files import new_folder
 from thinkvla.progress import progress
 from thinkvla.tabletop.demonstrate import Episode, NoiseSpec, record_episode

@@ -14,9 +14,13 @@ from thinkvla.contract import Actions, check_actions
 from thinkvla.data import lerobot_layout as layout
 from thinkvla.data.embodiments import EmbodimentSpec
 from thinkvla.data.frames import FrameFile, decode_file, frame_files
+from thinkvla.data.hub import find_source
 from thinkvla.data.lerobot_episodes import EpisodeRecord, read_tasks
+from thinkvla.data.question_files import GENERAL_ROWS, NOT_ROWS, SPATIAL_ROWS, question_files, read_rows
+from thinkvla.data.question_images import StoredImage
+from thinkvla.data.question_rows import parse_row
 from thinkvla.data.recording import Recording, action_array, index_columns, open_recording, read_table
-from thinkvla.data.spatial_qa import GENERAL_ROWS, SPATIAL_ROWS, parse_row, read_image, read_rows
+from thinkvla.data.spatial_qa import unreadable_images
 from thinkvla.data.statistics import VectorStatistics, check_fresh
 from thinkvla.data.stored_statistics import measured_statistics, statistics_file
 from thinkvla.progress import progress
@@ -48,27 +52,24 @@ class Report:
         return "\n".join([*self.checked, *(f"- {problem}" for problem in self.problems), f"{self.path}: {verdict}"])
 
 
-def validate(path: Path, spec: EmbodimentSpec | None = None) -> Report:
+def validate(address: Path | str, spec: EmbodimentSpec | None = None, images: Sequence[Path] = ()) -> Report:
     """Check robot episodes, a set of questions, or a folder of several such data sets, every frame and image.
 
     Args:
-        path: the folder.
+        address: a folder, a file of questions, or a Hub data set, ``hf://owner/name@revision``.
         spec: how episodes are read that have no ``meta/embodiment.json``.
+        images: folders in which images of questions are looked for that are not beside the rows.
 
     Raises:
-        ValueError: there is no data set at ``path``.
+        ValueError: there is no data set at ``address``.
     """
+    path = find_source(address).path
     found = _Findings()
-    data_sets = [path] if _is_data_set(path) else sorted(p for p in path.glob("*") if _is_data_set(p))
-    if not data_sets:
-        raise ValueError(
-            f"{path}: no data set there; expected {layout.INFO} (episodes), {SPATIAL_ROWS} or {GENERAL_ROWS}"
-        )
-    for data_set in data_sets:
+    for data_set in _data_sets(path):
         if (data_set / "meta").is_dir():
             _check_episodes(data_set, spec, found)
         else:
-            _check_questions(data_set, found)
+            _check_questions(data_set, found, images)
     return Report(path, tuple(found.checked), tuple(found.problems))
 
 
@@ -87,25 +88,34 @@ class _Findings:
             return None
 
 
+def _data_sets(path: Path) -> list[Path]:
+    """``path`` itself, or the data sets that stand in it."""
+    if _is_data_set(path):
+        return [path]
+    inside = sorted(p for p in path.glob("*") if _is_data_set(p))
+    try:
+        return inside or [path] * bool(question_files(path))
+    except ValueError as error:
+        raise ValueError(
+            f"{path}: no data set there; expected {layout.INFO} (episodes) or questions: {error}"
+        ) from error
+
+
 def _is_data_set(path: Path) -> bool:
     if path.is_file():
-        return path.suffix in (".json", ".jsonl") and path.name != "generation.json"
+        return path.suffix in (".parquet", ".json", ".jsonl") and path.name not in NOT_ROWS
     return (path / "meta").is_dir() or (path / SPATIAL_ROWS).is_file() or (path / GENERAL_ROWS).is_file()
 
 
-def _check_questions(path: Path, found: _Findings) -> None:
-    loaded = found.attempt(read_rows, path)
-    if loaded is None:
+def _check_questions(path: Path, found: _Findings, folders: Sequence[Path]) -> None:
+    rows = found.attempt(lambda: list(read_rows(path, folders)))
+    if rows is None:
         return
-    file, rows = loaded
-    images: dict[Path, None] = {}
-    for number, row in enumerate(rows):
-        for entry in found.attempt(parse_row, row, file, number) or []:
-            if entry.image is not None:
-                images[entry.image] = None
-    with progress("image") as display:
-        for image in display.track(images, description="reading images"):
-            found.attempt(read_image, image)
+    images: dict[StoredImage, None] = {}
+    for row, place in rows:
+        entry = found.attempt(parse_row, row, place)
+        images |= dict.fromkeys(entry.images if entry is not None else ())
+    found.problems += unreadable_images(images).values()
     found.checked.append(f"{path}: {len(rows)} rows, {len(images)} images")
 
 

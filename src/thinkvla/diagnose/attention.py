@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from thinkvla.backbones.attention import attention_weights
-from thinkvla.backbones.qwen3_vl import Qwen3VL
+from thinkvla.backbones.qwen_vl import QwenVL
 from thinkvla.contract import Image, Observation
 from thinkvla.deploy import DeployedPolicy
 from thinkvla.diagnose.common import (
@@ -88,7 +88,7 @@ def attend(policy: DeployedPolicy, observations: Sequence[Observation]) -> list[
     """
     tokens = policy.preprocessor.act_tokens(observations).to(policy.device)
     backbone = policy.policy.backbone
-    assert isinstance(backbone, Qwen3VL), "a checkpoint's backbone is a Qwen3-VL"
+    assert isinstance(backbone, QwenVL), "a checkpoint's backbone is a Qwen-VL"
     pooling = policy.policy.integration.geometry
     pool = None if pooling is None else pooling.attend
     with attention_weights(backbone) as weights, _pooling_weights(pool) as pooled:

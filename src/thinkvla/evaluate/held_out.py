@@ -10,7 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from thinkvla.data.spatial_qa import LETTERS, QADataset, QARow, render_question
+from thinkvla.data.question_rows import LETTERS, render_question
+from thinkvla.data.spatial_qa import QADataset, QARow
 from thinkvla.progress import progress
 from thinkvla.tabletop.photograph import Photograph, photograph
 from thinkvla.tabletop.questions.categories import CATEGORIES as SPATIAL
@@ -73,7 +74,7 @@ def held_out_questions(suites: Sequence[str], count: int) -> list[HeldOut]:
 
 
 def own_questions(paths: Sequence[Path], count: int) -> list[HeldOut]:
-    """At most ``count`` questions of each category of every set, evenly over the set.
+    """At most ``count`` questions of each category of every set, evenly over the set; of a conversation the first.
 
     Raises:
         ValueError: something is not a set of questions; the message names it.
@@ -87,7 +88,7 @@ def own_questions(paths: Sequence[Path], count: int) -> list[HeldOut]:
         for members in numbers.values():
             for place in np.linspace(0, len(members) - 1, min(count, len(members))).astype(int):
                 number = members[place]
-                found.append(HeldOut(source[number], {"set": str(path), "row": number}))
+                found.append(HeldOut(source[number].first_question(), {"set": str(path), "row": number}))
     return found
 
 

@@ -64,7 +64,7 @@ def draw_samples(dataset: Path) -> DatasetSamples:
     rows: list[QuestionSample] = []
     for folder, count in QUESTIONS.items():
         source = QADataset(dataset / folder)
-        for row in (source[i] for i in _spread(len(source), count)):
+        for row in (source[i].first_question() for i in _spread(len(source), count)):
             image = None if row.image is None else png_url(row.image)
             rows.append(QuestionSample(row.question, row.answer, row.category, image))
     return DatasetSamples(len(episodes.episodes), len(episodes), tuple(shown), tuple(rows))

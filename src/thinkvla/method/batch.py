@@ -8,7 +8,7 @@ from typing import Self
 import torch
 from torch import Tensor
 
-from thinkvla.method.prompts import IGNORE, PAD, PREFIX, Prompt
+from thinkvla.method.prompts import IGNORE, PAD, PREFIX, QUESTION, Prompt
 
 LENGTH_STEP = 16
 """Training batches are padded to a multiple of so many tokens: libraries prepare, and keep, kernels for every shape."""
@@ -32,7 +32,7 @@ class Tokens(_Movable):
 
     Attributes:
         ids_BL: token ids.
-        segments_BL: PREFIX, STUDENT, TEACHER, or PAD.
+        segments_BL: PREFIX, STUDENT, TEACHER, a number from QUESTION on, or PAD.
         pixels: flattened patches of all images in order, (patches, pixels of a patch); None without images.
         grids_N3: patch grid (time, height, width) of each image; None without images.
     """
@@ -65,12 +65,15 @@ class RobotBatch(_Movable):
         actions_BCA: normalized actions, float32.
         valid_BC: False where the chunk reaches past its episode's end.
         geometry_BVhwG: the geometry teacher's features, or None without a geometry adapter.
+        draws_B2: uniform random numbers in [0, 1) for the dropout of the geometry and the reasoning branch; None drops
+            nothing.
     """
 
     tokens: Tokens
     actions_BCA: Tensor
     valid_BC: Tensor
     geometry_BVhwG: Tensor | None
+    draws_B2: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -78,12 +81,33 @@ class QuestionBatch(_Movable):
     """One batch of questions.
 
     Attributes:
-        tokens: question and answer prompts.
+        tokens: question and answer prompts, one or several in a row.
         labels_BL: the token to be predicted *at* each place, IGNORE elsewhere (not shifted).
     """
 
     tokens: Tokens
     labels_BL: Tensor
+
+    def apart(self) -> QuestionBatch:
+        """The same questions in the same order, each in a row of its own, for attention without a block mask."""
+        if not (self.tokens.segments_BL >= QUESTION).any():
+            return self
+        ids, labels = [], []
+        for ids_L, segments_L, labels_L in zip(
+            self.tokens.ids_BL, self.tokens.segments_BL, self.labels_BL, strict=True
+        ):
+            for segment in range(QUESTION, int(segments_L.max()) + 1):
+                ids.append(ids_L[segments_L == segment])
+                labels.append(labels_L[segments_L == segment])
+        pad = torch.nn.utils.rnn.pad_sequence
+        segments = [torch.full_like(row, PREFIX) for row in ids]
+        tokens = Tokens(
+            pad(ids, batch_first=True),
+            pad(segments, batch_first=True, padding_value=PAD),
+            self.tokens.pixels,
+            self.tokens.grids_N3,
+        )
+        return QuestionBatch(tokens, pad(labels, batch_first=True, padding_value=IGNORE))
 
 
 def pad_prompts(prompts: list[Prompt], pixels: Tensor | None, grids_N3: Tensor | None, multiple: int = 1) -> Tokens:

@@ -3,7 +3,8 @@
     Â = Head( H_A + P_geo(pool(F_geo)) + P_rea(Rea(H_student)) )
 
 In training each branch is dropped per sample with probability p, so that neither is leaned on alone; never at
-inference. ``gate`` and ``cross_attention`` are the paper's alternatives to the sum.
+inference. The random numbers come with the batch: which samples lose a branch does not depend on how they are cut into
+batches. ``gate`` and ``cross_attention`` are the paper's alternatives to the sum.
 """
 
 from __future__ import annotations
@@ -56,16 +57,15 @@ class Branch(nn.Module):
         self.gate = nn.Linear(2 * hidden_size, hidden_size) if config.fusion == "gate" else None
         self.dropout = config.branch_dropout
 
-    def forward(self, queries_BCD: Tensor, latents_BNK: Tensor) -> Tensor:
-        """What this branch adds to the queries: (B, C, D)."""
+    def forward(self, queries_BCD: Tensor, latents_BNK: Tensor, draws_B: Tensor | None = None) -> Tensor:
+        """What this branch adds to the queries: (B, C, D); nothing where ``draws_B`` is below the dropout."""
         mean = latents_BNK.mean(dim=1, keepdim=True)
         pooled = mean if self.attend is None else self.attend(queries_BCD, latents_BNK)
         addition: Tensor = self.project(pooled).expand_as(queries_BCD)
         if self.gate is not None:
             addition = torch.sigmoid(self.gate(torch.cat([queries_BCD, addition], dim=-1))) * addition
-        if self.training and self.dropout > 0:
-            kept = torch.rand(addition.shape[0], 1, 1, device=addition.device) >= self.dropout
-            addition = addition * kept
+        if draws_B is not None:
+            addition = addition * (draws_B >= self.dropout)[:, None, None]
         return addition
 
 
@@ -84,11 +84,22 @@ class Integration(nn.Module):
         )
         self.reasoning = Branch(hidden_size, hidden_size, config, pooled=False) if config.distils else None
 
-    def forward(self, queries_BCD: Tensor, geometry_BPG: Tensor | None, reasoning_BRD: Tensor | None) -> Tensor:
-        """Action queries with spatial latents: (B, C, D). A latent is None where its branch does not exist."""
+    def forward(
+        self,
+        queries_BCD: Tensor,
+        geometry_BPG: Tensor | None,
+        reasoning_BRD: Tensor | None,
+        draws_B2: Tensor | None = None,
+    ) -> Tensor:
+        """Action queries with spatial latents: (B, C, D). A latent is None where its branch does not exist.
+
+        ``draws_B2`` are uniform random numbers for the dropout of the geometry and the reasoning branch; None drops
+        nothing.
+        """
+        draws_B, more_B = (None, None) if draws_B2 is None else draws_B2.unbind(1)
         joined = queries_BCD
         if self.geometry is not None and geometry_BPG is not None:
-            joined = joined + self.geometry(queries_BCD, geometry_BPG)
+            joined = joined + self.geometry(queries_BCD, geometry_BPG, draws_B)
         if self.reasoning is not None and reasoning_BRD is not None:
-            joined = joined + self.reasoning(queries_BCD, reasoning_BRD)
+            joined = joined + self.reasoning(queries_BCD, reasoning_BRD, more_B)
         return joined

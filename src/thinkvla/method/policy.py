@@ -113,39 +113,43 @@ class ThinkVLA(nn.Module):
     ) -> tuple[RobotOutput | None, Tensor | None]:
         """Outputs of a robot batch, and the scores of every labelled token of a question batch, (N, vocabulary)."""
         answered = self.answer(questions) if questions is not None else None
-        return (self.think(robot.tokens) if robot is not None else None), answered
+        return (self.think(robot.tokens, robot.draws_B2) if robot is not None else None), answered
 
     @torch.inference_mode()
     def act(self, tokens: Tokens) -> Tensor:
         """Deployment: normalized actions (B, C, A) from action prompts. No teacher branch, no text."""
         return self.think(tokens).actions_BCA
 
-    def think(self, tokens: Tokens) -> RobotOutput:
-        """Student, and teacher where the prompts hold one; in one packed forward if the backbone's mask allows."""
+    def think(self, tokens: Tokens, draws_B2: Tensor | None = None) -> RobotOutput:
+        """Student, and teacher where the prompts hold one; in one packed forward if the backbone's mask allows.
+
+        ``draws_B2`` are :class:`~thinkvla.method.batch.RobotBatch`'s, for the dropout of branches in training.
+        """
         teaches = bool((tokens.segments_BL == TEACHER).any())
         if not teaches or self.backbone.blockwise:
             hidden_BLD, patches = self._encode(tokens)
             teacher_BRD = self._teacher(tokens, hidden_BLD) if teaches else None
-            return self._integrate(tokens, hidden_BLD, patches, teacher_BRD)
-        return self.think_twice(tokens)
+            return self._integrate(tokens, hidden_BLD, patches, teacher_BRD, draws_B2)
+        return self.think_twice(tokens, draws_B2)
 
-    def think_twice(self, tokens: Tokens) -> RobotOutput:
+    def think_twice(self, tokens: Tokens, draws_B2: Tensor | None = None) -> RobotOutput:
         """The same by two plain forwards: the reference, and the way for attention without a block mask."""
         with torch.no_grad():
             alone = tokens.only(TEACHER)
             teacher_BRD = self._teacher(alone, self._encode(alone)[0])
         student = tokens.only(STUDENT)
-        return self._integrate(student, *self._encode(student), teacher_BRD)
+        return self._integrate(student, *self._encode(student), teacher_BRD, draws_B2)
 
     def answer(self, batch: QuestionBatch) -> Tensor:
         """Scores of each labelled token, (N, vocabulary), in the order of ``labelled_tokens(batch)``."""
-        hidden_BLD, _ = self._encode(batch.tokens)
+        batch = batch if self.backbone.blockwise else batch.apart()
+        hidden_BLD, _ = self._encode(batch.tokens, patches=False)  # images of questions may differ in size
         return self.backbone.logits(hidden_BLD[:, :-1][batch.labels_BL[:, 1:] != IGNORE])
 
-    def _encode(self, tokens: Tokens) -> tuple[Tensor, Tensor | None]:
+    def _encode(self, tokens: Tokens, *, patches: bool = True) -> tuple[Tensor, Tensor | None]:
         segments_BL = tokens.segments_BL
         positions = self.backbone.positions(tokens.ids_BL, segments_BL != PAD, tokens.grids_N3)
-        block = self.config.vision_block if self.geometry_adapter is not None else None
+        block = self.config.vision_block if patches and self.geometry_adapter is not None else None
         return self.backbone.encode(tokens, restart_positions(positions, segments_BL), block_mask(segments_BL), block)
 
     def _teacher(self, tokens: Tokens, hidden_BLD: Tensor) -> Tensor:
@@ -153,7 +157,12 @@ class ThinkVLA(nn.Module):
         return teacher_latents(hidden_BLD, tokens.segments_BL, is_anchor_BL, anchored=self.config.reasoning_anchor)
 
     def _integrate(
-        self, tokens: Tokens, hidden_BLD: Tensor, patches: Tensor | None, teacher_BRD: Tensor | None
+        self,
+        tokens: Tokens,
+        hidden_BLD: Tensor,
+        patches: Tensor | None,
+        teacher_BRD: Tensor | None,
+        draws_B2: Tensor | None,
     ) -> RobotOutput:
         batch = hidden_BLD.shape[0]
         queries_BCD = select(hidden_BLD, torch.isin(tokens.ids_BL, self.query_ids))
@@ -169,7 +178,7 @@ class ThinkVLA(nn.Module):
                 hidden_BLD, tokens.segments_BL, is_anchor_BL, anchored=self.config.reasoning_anchor
             )
             student_BRD = anchor_BRD if self.reasoning_adapter is None else self.reasoning_adapter(anchor_BRD)
-        actions_BCA = self.action_head(self.integration(queries_BCD, geometry_BPG, student_BRD))
+        actions_BCA = self.action_head(self.integration(queries_BCD, geometry_BPG, student_BRD, draws_B2))
         return RobotOutput(actions_BCA, features_BVhwG, student_BRD, teacher_BRD, anchor_BRD)
 
 

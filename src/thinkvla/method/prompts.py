@@ -14,12 +14,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Protocol
 
 from thinkvla.method.config import MethodConfig
 
 PAD, PREFIX, STUDENT, TEACHER = -1, 0, 1, 2
+QUESTION = 3  # segment of a packed row's first question; the next ones count on from here
 IGNORE = -100  # label of a token that is not predicted
+IMAGE = "<image>"  # where an image stands in a question
 
 ACTION_PROMPT = "\nPredict the next {chunk} robot actions."
 REASONING_PROMPT = "\nReason about this scene in 3D, step by step."
@@ -54,7 +57,7 @@ class Prompt:
 
     Attributes:
         ids: L token ids.
-        segments: L values: PREFIX, STUDENT or TEACHER.
+        segments: L values: PREFIX, STUDENT or TEACHER, or QUESTION and onwards in a row of packed questions.
         labels: L values for question answering, IGNORE where nothing is predicted; None for robot prompts.
     """
 
@@ -101,19 +104,29 @@ class Prompts:
 
     def question(self, question: str, answer: str, image_tokens: Sequence[int], *, spatial: bool) -> Prompt:
         """3D QA: the anchor is the first output token of a spatial answer; cross-entropy on the assistant span."""
-        asked = self._prefix(question, image_tokens) + self.turn_change
-        answered = (self.anchor if spatial else []) + self._ids(answer) + self.turn_end
-        ids = asked + answered
-        labels = [IGNORE] * len(asked) + answered
-        return Prompt(tuple(ids), (PREFIX,) * len(ids), tuple(labels))
+        return self.conversation([(question, answer)], image_tokens, spatial=spatial)
 
-    def conversation(self, turns: Sequence[tuple[str, str]], image_tokens: Sequence[int]) -> Prompt:
-        """Several questions and answers about the same images, without anchor; labels on the assistant's turns."""
+    def conversation(
+        self, turns: Sequence[tuple[str, str]], image_tokens: Sequence[int], *, spatial: bool = False
+    ) -> Prompt:
+        """Questions and answers in turn, with labels on every assistant turn; spatial answers begin with the anchor.
+
+        Images stand where the questions say ``<image>``, or all before the first question if none says so.
+
+        Raises:
+            ValueError: the questions have places for another number of images.
+        """
+        places = [question.count(IMAGE) for question, _ in turns]
+        if any(places) and sum(places) != len(image_tokens):
+            raise ValueError(f"a conversation has {len(image_tokens)} images, but says {IMAGE} {sum(places)} times")
+        if not any(places):
+            places[0] = len(image_tokens)
+        remaining = iter(image_tokens)
         ids: list[int] = []
         labels: list[int] = []
-        for number, (question, answer) in enumerate(turns):
-            asked = self._prefix(question, image_tokens if number == 0 else []) + self.turn_change
-            answered = self._ids(answer) + self.turn_end
+        for (question, answer), count in zip(turns, places, strict=True):
+            asked = self._asked(question, list(islice(remaining, count))) + self.turn_change
+            answered = (self.anchor if spatial else []) + self._ids(answer) + self.turn_end
             ids += asked + answered
             labels += [IGNORE] * len(asked) + answered
         return Prompt(tuple(ids), (PREFIX,) * len(ids), tuple(labels))
@@ -124,8 +137,19 @@ class Prompts:
         return Prompt(tuple(ids), (PREFIX,) * len(ids))
 
     def _prefix(self, text: str, image_tokens: Sequence[int]) -> list[int]:
-        images = "".join("<|vision_start|>" + "<|image_pad|>" * n + "<|vision_end|>" for n in image_tokens)
-        return self.turn_start + self._ids(images) + self._ids(text)
+        return self.turn_start + self._images(image_tokens) + self._ids(text)
+
+    def _asked(self, question: str, image_tokens: Sequence[int]) -> list[int]:
+        before, *pieces = question.split(IMAGE)
+        if not pieces:
+            return self._prefix(question, image_tokens)
+        ids = self.turn_start + self._ids(before)
+        for size, piece in zip(image_tokens, pieces, strict=True):
+            ids = ids + self._images([size]) + self._ids(piece)
+        return ids
+
+    def _images(self, image_tokens: Sequence[int]) -> list[int]:
+        return self._ids("".join("<|vision_start|>" + "<|image_pad|>" * n + "<|vision_end|>" for n in image_tokens))
 
     def _student(self) -> list[int]:
         return self.anchor + self.action_text + self.turn_change + self.queries

@@ -7,7 +7,6 @@ with the places of everything they name, in percent of each picture's width and 
 
 from __future__ import annotations
 
-import dataclasses
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,17 +19,13 @@ from numpy.typing import NDArray
 from thinkvla.contract import Image
 from thinkvla.data.parallel import in_order
 from thinkvla.files import new_folder
+from thinkvla.pretrain.scenes import MOMENTS, Scene, training_scenes, visit
 from thinkvla.progress import progress
 from thinkvla.tabletop.embodiment import TABLETOP
-from thinkvla.tabletop.expert import Expert
 from thinkvla.tabletop.questions import general_rows
 from thinkvla.tabletop.questions.view import in_picture, is_seen
-from thinkvla.tabletop.scene import RobotStart, SceneSpec
-from thinkvla.tabletop.seeds import seeds
 from thinkvla.tabletop.shapes import COLOURS, SHAPES
 from thinkvla.tabletop.state import SceneState, Vector
-from thinkvla.tabletop.suites import suite
-from thinkvla.tabletop.tasks import Task
 from thinkvla.tabletop.world import World
 
 STRIDE = 3
@@ -47,8 +42,6 @@ FRONT_SHARE = 0.7
 """Share of the front camera's pictures among talks about one picture."""
 TURNS_ABOUT_BOTH, TURNS_ABOUT_ONE = 2, 4
 """Most turns of a talk about all pictures and about one: attention to long talks costs more than it teaches."""
-MOMENTS = 2
-"""Moments of one scene: an early and a late one."""
 
 Turns = list[tuple[str, str]]
 
@@ -70,27 +63,13 @@ class Moment:
     both: Turns
 
 
-@dataclass(frozen=True)
-class _Scene:
-    suite: str
-    task: int
-    seed: int
-
-
 def write_pictures(folder: Path, suites: Sequence[str], scenes: int, workers: int) -> None:
     """Write ``images.npy``, ``labels.npy`` and ``talk.jsonl`` of MOMENTS moments of each of ``scenes`` scenes.
-
-    Scenes come from the upper half of the training seeds, as all pictures for questions do.
 
     Raises:
         ValueError: ``folder`` exists, a suite is unknown, or there are not that many seeds.
     """
-    training = seeds("training")
-    half = training[len(training) // 2 :]
-    tasks = [(name, number) for name in suites for number in range(len(suite(name)))]
-    if not 1 <= scenes <= len(half):
-        raise ValueError(f"scenes is {scenes}; expected 1 to {len(half)}, one for each seed")
-    jobs = (_Scene(*tasks[number % len(tasks)], half[number]) for number in range(scenes))
+    jobs = training_scenes(suites, scenes)
     size, views = TABLETOP.image_size, len(TABLETOP.cameras)
     with new_folder(folder) as partial, progress("scene") as display, (partial / "talk.jsonl").open("w") as talk:
         images = np.lib.format.open_memmap(
@@ -128,31 +107,8 @@ def read_pictures(folder: Path) -> tuple[Image, NDArray[np.uint8], list[dict[str
     return images, labels, talk
 
 
-def _watch(job: _Scene) -> list[Moment]:
-    """MOMENTS moments of an episode, from a start anywhere in the workspace half of the time."""
-    rng = np.random.default_rng([job.seed, 3])
-    task = suite(job.suite)[job.task]
-    if rng.random() < 0.5:
-        start = RobotStart(
-            (rng.uniform(0.28, 0.62), rng.uniform(-0.26, 0.26), rng.uniform(0.05, 0.32)), rng.uniform(-1.2, 1.2)
-        )
-        task = dataclasses.replace(task, sample=_starting(task, start))
-    found = []
-    with World(task) as world:
-        world.reset(job.seed)
-        expert = Expert(world.scene)
-        for longest in (6, 24):
-            for _ in range(int(rng.integers(0, longest))):
-                world.step(expert.act(world.state()))
-            found.append(_moment(world, rng))
-    return found
-
-
-def _starting(task: Task, start: RobotStart) -> Any:
-    def sample(rng: np.random.Generator) -> SceneSpec:
-        return dataclasses.replace(task.sample(rng), robot=start)
-
-    return sample
+def _watch(scene: Scene) -> list[Moment]:
+    return [_moment(world, rng) for world, rng in visit(scene)]
 
 
 def _moment(world: World, rng: np.random.Generator) -> Moment:

@@ -12,7 +12,7 @@ from contextlib import ExitStack, contextmanager
 import torch
 from torch import Tensor
 
-from thinkvla.backbones.qwen3_vl import Qwen3VL
+from thinkvla.backbones.qwen_vl import QwenVL
 from thinkvla.pretrain.batches import PictureBatch
 
 SMALLEST = 1e-4
@@ -20,7 +20,7 @@ SMALLEST = 1e-4
 
 
 @contextmanager
-def attention_weights(model: Qwen3VL, layers: Sequence[int]) -> Iterator[list[Tensor]]:
+def attention_weights(model: QwenVL, layers: Sequence[int]) -> Iterator[list[Tensor]]:
     """Collect the attention weights (B, heads, L, L) of these language layers while the context lasts.
 
     Raises:

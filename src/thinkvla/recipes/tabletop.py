@@ -41,8 +41,9 @@ def tabletop(ablation: str = "R7", data: Path = DATA) -> TrainConfig:
         output=Path("runs") / ("tabletop" if ablation == "R7" else f"tabletop_{ablation.lower()}"),
         data=DataConfig(
             episodes=(str(data / "episodes"),),
-            spatial_qa=data / "spatial_qa",
-            general_qa=data / "general_qa",
+            spatial_qa=(str(data / "spatial_qa"),),
+            general_qa=(str(data / "general_qa"),),
+            pack_questions=False,  # short answers about pictures of one size: hardly anything to gain
             normalization="range",
             held_out=0.02,
         ),

@@ -11,7 +11,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from thinkvla.pretrain.loop import PretrainConfig, pretrain
+from thinkvla.pretrain.backbone import BackbonePretrainConfig, pretrain_backbone
 from thinkvla.pretrain.pictures import write_pictures
 
 SUITES = ("object", "spatial", "height", "transparent")
@@ -19,9 +19,9 @@ SCENES = 7000
 STEPS = 2800
 
 
-def tiny_base(folder: Path) -> PretrainConfig:
+def tiny_base(folder: Path) -> BackbonePretrainConfig:
     """The run that made the shipped backbone, in ``folder``."""
-    return PretrainConfig(pictures=folder / "pictures", output=folder / "run", steps=STEPS)
+    return BackbonePretrainConfig(pictures=folder / "pictures", output=folder / "run", steps=STEPS)
 
 
 def main(folder: Path) -> Path:
@@ -29,7 +29,7 @@ def main(folder: Path) -> Path:
     config = tiny_base(folder)
     if not config.pictures.exists():
         write_pictures(config.pictures, SUITES, SCENES, workers=2)
-    return pretrain(config)
+    return pretrain_backbone(config)
 
 
 if __name__ == "__main__":

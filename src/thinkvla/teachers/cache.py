@@ -1,14 +1,16 @@
 """A teacher's features of every frame of a data set, computed once and memory-mapped.
 
-The file is keyed by the teacher's and the data set's fingerprints, named in a JSON file beside it: features
-of another teacher or of other frames are refused, not used.
+A cache is a folder of shards, files of SHARD frames each in the form of :mod:`thinkvla.teachers.rows`, with
+``key.json``: the fingerprints of the teacher, which covers its weights and image pipeline, and of the data set.
+Features of another teacher or of other frames are refused, not used.
 """
 
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -16,11 +18,16 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from thinkvla.contract import Embodiment, Image
-from thinkvla.files import new_file
+from thinkvla.files import check_space, new_file
 from thinkvla.progress import progress
 from thinkvla.teachers.protocol import GeometryTeacher
+from thinkvla.teachers.rows import from_rows, row_type, to_rows
 
 BATCH = 64
+"""Frames that a teacher is given at once."""
+SHARD = 1024
+"""Frames of a file; a build that was killed loses no more."""
+KEY = "key.json"
 
 
 class FrameSource(Protocol):
@@ -41,65 +48,133 @@ class FrameSource(Protocol):
 
 
 class FeatureCache:
-    """Features of every frame: ``cache[index]`` is (V, h, w, D_g) float16, also for an array of indices."""
+    """Features of every frame: ``cache[index]`` is (V, h, w, D_g) float32. Any number of processes may read it."""
 
     def __init__(self, path: Path, teacher: GeometryTeacher, dataset: FrameSource) -> None:
-        """Open the cache file ``path`` that :func:`build_cache` wrote.
+        """Open the cache ``path`` that :func:`build_cache` wrote.
 
         Raises:
-            ValueError: it is missing, or was made by another teacher or from other data.
+            ValueError: it was made by another teacher or from other data, or a shard is missing or damaged.
         """
         self.path = path
-        recorded = _read_key(path)
-        expected = _key(teacher, dataset)
-        if recorded != expected:
-            wrong = sorted(name for name in expected if recorded.get(name) != expected[name])
-            raise ValueError(
-                f"{path}: cached features are stale: {', '.join(wrong)} changed since "
-                f"({[recorded.get(name) for name in wrong]} then, {[expected[name] for name in wrong]} now); "
-                "remove the file and build it again"
-            )
-        self._features: NDArray[np.float16] = np.load(path, mmap_mode="r", allow_pickle=False)
-        shape = (len(dataset), len(dataset.embodiment.cameras), *teacher.grid, teacher.dim)
-        if self._features.shape != shape or self._features.dtype != np.float16:
-            raise ValueError(
-                f"{path}: holds {self._features.shape} {self._features.dtype}, expected {shape} float16; "
-                "remove the file and build it again"
-            )
+        check_key(path, teacher, dataset)
+        self._length = len(dataset)
+        self._shape = (len(dataset.embodiment.cameras), *teacher.grid)
+        self._dim = teacher.dim
+        self._shards: list[NDArray[np.void]] = []
+        self._open()
 
     def __len__(self) -> int:
-        return len(self._features)
+        return self._length
 
-    def __getitem__(self, index: int | NDArray[np.integer]) -> NDArray[np.float16]:
-        return np.array(self._features[index])
+    def __getitem__(self, index: int) -> NDArray[np.float32]:
+        shard, place = divmod(range(self._length)[index], SHARD)
+        return from_rows(np.array(self._shards[shard][place]))
+
+    def __getstate__(self) -> dict[str, Any]:
+        # A data loader's worker opens the memory maps again; sending their bytes would copy all features.
+        return {**self.__dict__, "_shards": []}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._open()
+
+    def _open(self) -> None:
+        kind = row_type(self._dim)
+        for number, frames in enumerate(shards(self._length)):
+            file = self.path / shard_name(number)
+            repair = "remove it; the next training run computes it again"
+            if not file.is_file():
+                raise ValueError(f"{file} is missing; the next training run computes it again")
+            try:
+                rows: NDArray[np.void] = np.load(file, mmap_mode="r", allow_pickle=False)
+            except (ValueError, EOFError, OSError) as error:
+                raise ValueError(f"{file} is damaged ({error}); {repair}") from None
+            if rows.shape != (len(frames), *self._shape) or rows.dtype != kind:
+                raise ValueError(
+                    f"{file}: holds {rows.shape} rows of {rows.dtype.itemsize} bytes, expected "
+                    f"{(len(frames), *self._shape)} of {kind.itemsize}; {repair}"
+                )
+            self._shards.append(rows)
 
 
 def build_cache(teacher: GeometryTeacher, dataset: FrameSource, path: Path) -> FeatureCache:
-    """Compute the features of all frames into ``path`` (float16, 2·V·h·w·D_g bytes a frame) and open it.
+    """Compute the features of all frames into the folder ``path``, V·h·w·(D_g + 4) bytes a frame, and open it.
 
-    The file takes its name when it is complete. An existing cache that fits is opened as it is.
+    Shards take their names when they are complete. Those of an earlier build are kept: one that was killed goes on, and
+    several processes building the same cache share the work.
 
     Raises:
-        ValueError: ``path`` exists and is stale, or the disk is too full.
+        ValueError: ``path`` is stale or damaged, the disk is too full, or a feature is not finite.
     """
-    if path.is_file():
-        return FeatureCache(path, teacher, dataset)
-    shape = (len(dataset), len(dataset.embodiment.cameras), *teacher.grid, teacher.dim)
-    size = 2 * int(np.prod(shape))
-    with new_file(path, size) as partial:
-        features = np.lib.format.open_memmap(partial, mode="w+", dtype=np.float16, shape=shape)
+    if path.is_dir() and any(path.iterdir()):
+        check_key(path, teacher, dataset)
+    kind, shape = row_type(teacher.dim), (len(dataset.embodiment.cameras), *teacher.grid)
+    parts = shards(len(dataset))
+    frame = int(np.prod(shape)) * kind.itemsize
+    missing = [number for number in range(len(parts)) if not (path / shard_name(number)).is_file()]
+    if missing:
+        check_space(path, frame * sum(len(parts[number]) for number in missing))
+        with new_file(path / KEY, 0) as partial:
+            partial.write_text(json.dumps(_key(teacher, dataset), indent=2) + "\n", encoding="utf-8")
         with progress("frame") as display:
-            task = display.add_task(f"geometry features ({size / 1e6:.0f} MB)", total=len(dataset))
-            for start in range(0, len(dataset), BATCH):
-                indices = range(start, min(start + BATCH, len(dataset)))
-                with torch.inference_mode():
-                    values = teacher.features(_inputs(teacher, dataset, indices))
-                features[indices.start : indices.stop] = values.cpu().numpy()
-                display.advance(task, len(indices))
-        features.flush()
-        # The key first: a cache without its key is refused, a key without its cache is just built again.
-        _key_path(path).write_text(json.dumps(_key(teacher, dataset), indent=2) + "\n")
+            bar = display.add_task(f"geometry features ({frame * len(dataset) / 1e6:.0f} MB)", total=len(dataset))
+            display.advance(bar, len(dataset) - sum(len(parts[number]) for number in missing))
+            # Processes that build at the same time begin at different shards and skip each other's.
+            turn = os.getpid() % len(missing)
+            for number in missing[turn:] + missing[:turn]:
+                file = path / shard_name(number)
+                if not file.is_file():
+                    _write_shard(teacher, dataset, parts[number], file, (len(parts[number]), *shape), kind)
+                display.advance(bar, len(parts[number]))
     return FeatureCache(path, teacher, dataset)
+
+
+def check_key(path: Path, teacher: GeometryTeacher, dataset: FrameSource) -> None:
+    """Refuse the cache of another teacher or other data.
+
+    Raises:
+        ValueError: there is no cache, or it is stale.
+    """
+    file = path / KEY
+    if not file.is_file():
+        raise ValueError(f"{path}: no feature cache there, {KEY} is missing; remove the folder and build it again")
+    recorded, expected = json.loads(file.read_text(encoding="utf-8")), _key(teacher, dataset)
+    if recorded != expected:
+        wrong = sorted(name for name in expected if recorded.get(name) != expected[name])
+        raise ValueError(
+            f"{path}: cached features are stale: {', '.join(wrong)} changed since "
+            f"({[recorded.get(name) for name in wrong]} then, {[expected[name] for name in wrong]} now); "
+            "remove the folder and build it again"
+        )
+
+
+def shards(length: int) -> list[range]:
+    """The frames of each shard."""
+    return [range(start, min(start + SHARD, length)) for start in range(0, length, SHARD)]
+
+
+def shard_name(number: int) -> str:
+    """File of a shard within its cache."""
+    return f"shard-{number:05d}.npy"
+
+
+def _write_shard(
+    teacher: GeometryTeacher,
+    dataset: FrameSource,
+    frames: range,
+    file: Path,
+    shape: tuple[int, ...],
+    kind: np.dtype[np.void],
+) -> None:
+    with new_file(file, int(np.prod(shape)) * kind.itemsize) as partial:
+        rows = np.lib.format.open_memmap(partial, mode="w+", dtype=kind, shape=shape)
+        for start in range(0, len(frames), BATCH):
+            indices = frames[start : start + BATCH]
+            with torch.inference_mode():
+                values = teacher.features(_inputs(teacher, dataset, indices))
+            rows[start : start + len(indices)] = to_rows(values.cpu().numpy())
+        rows.flush()
 
 
 def _inputs(teacher: GeometryTeacher, dataset: FrameSource, indices: range) -> Tensor:
@@ -111,15 +186,8 @@ def _inputs(teacher: GeometryTeacher, dataset: FrameSource, indices: range) -> T
 
 
 def _key(teacher: GeometryTeacher, dataset: FrameSource) -> dict[str, str]:
-    return {"teacher": teacher.fingerprint, "dataset": dataset.fingerprint}
-
-
-def _key_path(path: Path) -> Path:
-    return path.with_suffix(".json")
-
-
-def _read_key(path: Path) -> dict[str, str]:
-    if not path.is_file() or not _key_path(path).is_file():
-        raise ValueError(f"{path}: no feature cache there (features and {_key_path(path).name}); build it first")
-    key = json.loads(_key_path(path).read_text())
-    return {str(name): str(value) for name, value in key.items()}
+    return {
+        "teacher": teacher.fingerprint,
+        "dataset": dataset.fingerprint,
+        "form": f"int8 rows, {SHARD} frames a shard",
+    }

@@ -14,6 +14,7 @@ from thinkvla.method.prompts import ACTION_PROMPT, REASONING_PROMPT
 from thinkvla.teachers.registry import TeacherName
 
 Precision = Literal["auto", "float32", "bf16", "bf16_matmul"]
+Distribution = Literal["ddp", "fsdp", "zero2"]
 
 
 @dataclass(frozen=True)
@@ -25,9 +26,18 @@ class DataConfig:
         embodiments: how they are read: names of ready-made specifications or JSON files, one for all or one each; none
             where they say it themselves (``meta/embodiment.json``).
         weights: how often each is drawn from; by their frames if not given.
-        spatial_qa: spatial reasoning rows; needed when ``method.qa_data`` is 3d.
-        general_qa: general image-text rows; needed when ``method.qa_data`` is 2d or 3d.
+        spatial_qa: sets of spatial reasoning rows (folder, file, or ``hf://owner/name@revision``); needed when
+            ``method.qa_data`` is 3d.
+        general_qa: sets of general image-text rows, likewise; needed when ``method.qa_data`` is 2d or 3d.
+        spatial_weights: how often each of the sets is drawn from; by their rows if not given.
+        general_weights: likewise.
         spatial_share: share of spatial rows among the questions when ``method.qa_data`` is 3d.
+        qa_images: folders in which images of questions are looked for that are not beside their rows.
+        image_pixels: larger images of questions and robot are reduced to this many pixels; by default to the most that
+            the backbone's image processor allows.
+        skip_unreadable_images: leave out questions of which an image cannot be read, and say how many; an error by
+            default, and where they are more than 5 % of a set.
+        pack_questions: let questions share rows of a batch, so that less than a tenth of it is padding.
         teacher: geometry teacher whose features are cached beside the episodes: ``simulator`` reads true point maps,
             ``vggt`` sees images.
         teacher_weights: file or folder of a learned teacher's weights, for ``vggt``.
@@ -43,9 +53,15 @@ class DataConfig:
     episodes: tuple[str, ...]
     embodiments: tuple[str, ...] = ()
     weights: tuple[float, ...] | None = None
-    spatial_qa: Path | None = None
-    general_qa: Path | None = None
+    spatial_qa: tuple[str, ...] = ()
+    general_qa: tuple[str, ...] = ()
+    spatial_weights: tuple[float, ...] = ()
+    general_weights: tuple[float, ...] = ()
     spatial_share: float = 0.5
+    qa_images: tuple[Path, ...] = ()
+    image_pixels: int | None = None
+    skip_unreadable_images: bool = False
+    pack_questions: bool = True
     teacher: TeacherName = "simulator"
     teacher_weights: Path | None = None
     normalization: Normalization | None = None
@@ -68,6 +84,15 @@ class DataConfig:
             raise ValueError(
                 f"data.weights is {list(self.weights)}; expected {count} positive numbers, one for each data set"
             )
+        if not 0 <= self.spatial_share <= 1:
+            raise ValueError(f"data.spatial_share is {self.spatial_share}; expected 0 <= share <= 1")
+        for kind in ("spatial", "general"):
+            sets, weights = getattr(self, f"{kind}_qa"), getattr(self, f"{kind}_weights")
+            if weights and (len(weights) != len(sets) or min(weights) <= 0):
+                raise ValueError(
+                    f"data.{kind}_weights are {weights}; expected one positive number for each of the {len(sets)} sets "
+                    f"of data.{kind}_qa, or none"
+                )
 
 
 @dataclass(frozen=True)
@@ -113,6 +138,9 @@ class TrainConfig:
         accumulation: micro-batches per optimizer step.
         precision: ``auto`` is bf16 on a GPU that has it, else float32; parameters stay float32. ``bf16_matmul`` rounds
             only the factors of matrix products (TF32 on a GPU): fast on CPUs with bf16 units.
+        distribution: how several processes share the work: with ``ddp`` each holds all of the policy; ``fsdp`` (FSDP2)
+            spreads parameters, gradients and optimizer state over them, ``zero2`` (DeepSpeed, which is not among our
+            dependencies) gradients and optimizer state. Of no effect on one process.
         seed: of initialization, data order and branch dropout.
         save_every: steps between checkpoints.
         keep: checkpoints kept, newest first.
@@ -131,6 +159,7 @@ class TrainConfig:
     question_batch_size: int = 32
     accumulation: int = 1
     precision: Precision = "auto"
+    distribution: Distribution = "ddp"
     seed: int = 0
     save_every: int = 500
     keep: int = 2
@@ -146,12 +175,14 @@ class TrainConfig:
                 f"optimizer.warmup_steps is {self.optimizer.warmup_steps}, but the run has only {self.steps} steps; "
                 "lower the one or raise the other"
             )
+        if self.start is not None and self.data.image_pixels is not None:
+            raise ValueError("data.image_pixels cannot be changed of the policy that 'start' names; leave it out")
         needed = {"none": (), "2d": ("general_qa",), "3d": ("general_qa", "spatial_qa")}[self.method.qa_data]
         for name in needed:
-            if getattr(self.data, name) is None:
+            if not getattr(self.data, name):
                 raise ValueError(
-                    f"method.qa_data is '{self.method.qa_data}', which needs data.{name}; give its folder, or set "
-                    "method.qa_data to none"
+                    f"method.qa_data is '{self.method.qa_data}', which needs data.{name}; give a set of questions, or "
+                    "set method.qa_data to none"
                 )
 
 

@@ -43,7 +43,7 @@ class Display:
 
     def __enter__(self) -> Self:
         if self.main:
-            self.board = SummaryWriter(str(self.folder.path / "tensorboard"), purge_step=self.begin)
+            self.board = SummaryWriter(str(self.folder.path / "tensorboard"), purge_step=self.begin + 1)
         return self
 
     def __exit__(
@@ -55,7 +55,10 @@ class Display:
             self.console.print()
 
     def step(self, step: int, losses: dict[str, float], rate: float, norm: float, samples: int, waited: float) -> None:
-        """Take in one finished step; ``waited`` is the time it waited for data, seconds."""
+        """Take in one finished step; ``waited`` is the time it waited for data, seconds.
+
+        A step that a checkpoint follows is always reported: a resumed run knows nothing of steps before it.
+        """
         if not self.main:
             return
         for name, value in losses.items():
@@ -64,7 +67,8 @@ class Display:
         self.samples += samples
         self.waited += waited
         now = time.perf_counter()
-        if now - self.last >= _SECONDS or step == self.config.steps or step == self.begin + 1:
+        due = step in (self.config.steps, self.begin + 1) or step % self.config.save_every == 0
+        if due or now - self.last >= _SECONDS:
             self._report(step, rate, norm, now)
 
     def held_out(self, step: int, error: float) -> None:

@@ -6,13 +6,11 @@ at 0, and however many processes prepare it.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
-from thinkvla.data.spatial_qa import QADataset
 from thinkvla.method.batch import QuestionBatch, RobotBatch
-from thinkvla.preprocessor import Preprocessor, QuestionSample
-from thinkvla.train.order import interleaved, shuffled
+from thinkvla.preprocessor import Preprocessor
+from thinkvla.train.question_stream import QuestionStream
 from thinkvla.train.robot_stream import RobotStream
 
 
@@ -30,8 +28,7 @@ class CoTrainingData:
     Args:
         preprocessor: makes tensors of samples.
         robot: the stream of demonstrations.
-        questions: general rows, or spatial and general rows, or nothing.
-        spatial_share: share of spatial rows where both kinds are there.
+        questions: the stream of questions, or None.
         batch_size: demonstrations in one micro-batch of one process.
         question_batch_size: questions in one micro-batch of one process.
         seed: of the order.
@@ -43,9 +40,8 @@ class CoTrainingData:
         self,
         preprocessor: Preprocessor,
         robot: RobotStream,
-        questions: Sequence[QADataset],
+        questions: QuestionStream | None,
         *,
-        spatial_share: float,
         batch_size: int,
         question_batch_size: int,
         seed: int,
@@ -54,8 +50,7 @@ class CoTrainingData:
     ) -> None:
         self.preprocessor = preprocessor
         self.robot = robot
-        self.questions = tuple(questions)
-        self.spatial_share = spatial_share
+        self.questions = questions
         self.batch_size = batch_size
         self.question_batch_size = question_batch_size
         self.seed = seed
@@ -68,9 +63,8 @@ class CoTrainingData:
     def __getitem__(self, number: int) -> MicroBatch:
         robot = self.robot.batch(self._positions(number, self.batch_size), self.preprocessor)
         questions = None
-        if self.questions:
-            rows = [self._question(p) for p in self._positions(number, self.question_batch_size)]
-            questions = self.preprocessor.question_batch(rows)
+        if self.questions is not None:
+            questions = self.questions.batch(self._positions(number, self.question_batch_size), self.preprocessor)
         return MicroBatch(robot, questions)
 
     def held_out(self, number: int) -> RobotBatch:
@@ -81,11 +75,3 @@ class CoTrainingData:
         rank, processes = self.process
         start = (number * processes + rank) * size
         return range(start, start + size)
-
-    def _question(self, position: int) -> QuestionSample:
-        source = self.questions[0]
-        if len(self.questions) == 2:
-            first, position = interleaved(position, self.spatial_share)
-            source = self.questions[0 if first else 1]
-        row = source[shuffled(position, len(source), self.seed)]
-        return QuestionSample(row.image, row.question, row.answer, row.spatial)

@@ -10,8 +10,11 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from rich.console import Console
 
 from thinkvla.backbones.build import build_backbone
+from thinkvla.backbones.qwen_vl import QwenVL
+from thinkvla.backbones.tuning import prepare_tuning
 from thinkvla.checkpoint import load_checkpoint
 from thinkvla.contract import Normalization
 from thinkvla.data.embodiments import EmbodimentSpec, find_spec
@@ -21,11 +24,13 @@ from thinkvla.data.spatial_qa import QADataset
 from thinkvla.data.statistics import VectorStatistics
 from thinkvla.method.policy import ThinkVLA
 from thinkvla.method.prompts import new_tokens
-from thinkvla.preprocessor import ActionNormalizer, Preprocessor, Robot
+from thinkvla.preprocessor import ActionNormalizer, Preprocessor, Robot, limit_pixels, prepare_images
 from thinkvla.teachers.cache import FeatureCache, build_cache
+from thinkvla.teachers.grid import no_finer
 from thinkvla.teachers.registry import build_teacher
 from thinkvla.train.config import DataConfig, TrainConfig
 from thinkvla.train.mixture import CoTrainingData
+from thinkvla.train.question_stream import Mixture, QuestionStream
 from thinkvla.train.robot_stream import RobotSource, RobotStream
 
 GRIPPER = (6,)
@@ -114,9 +119,11 @@ def _action_statistics(members: Sequence[EpisodeDataset]) -> dict[str, NDArray[n
 def build_policy(config: TrainConfig, episodes: Sequence[EpisodeDataset]) -> tuple[ThinkVLA, Preprocessor]:
     """The policy a run begins with, for the embodiments of ``episodes``, and its preprocessor.
 
+    Its parameters that are not trained take no gradient (``config.backbone.tune``, ``config.backbone.lora``).
+
     Raises:
-        ValueError: the method's action size is not the data's, the embodiments do not fit one policy, or
-            ``config.start`` is a policy of another method or for another robot.
+        ValueError: the method's action size is not the data's, the embodiments do not fit one policy, ``config.start``
+            is a policy of another method or for another robot, or the backbone cannot be read or tuned as asked.
     """
     for one in episodes:
         if config.method.action_dim != one.embodiment.action_dim:
@@ -126,9 +133,21 @@ def build_policy(config: TrainConfig, episodes: Sequence[EpisodeDataset]) -> tup
             )
     torch.manual_seed(config.seed)
     if config.start is not None:
-        return _continue_policy(config, config.start, episodes)
+        policy, preprocessor = _continue_policy(config, config.start, episodes)
+    else:
+        policy, preprocessor = _new_policy(config, episodes)
+    prompts = preprocessor.prompts
+    assert isinstance(policy.backbone, QwenVL), "backbones of this package are Qwen-VLs"
+    prepare_tuning(policy.backbone, config.backbone, (*prompts.anchor, *prompts.queries))
+    return policy, preprocessor
+
+
+def _new_policy(config: TrainConfig, episodes: Sequence[EpisodeDataset]) -> tuple[ThinkVLA, Preprocessor]:
+    """A policy over a backbone that knows nothing of robots."""
     robot, *others = robots(config.data, episodes)
     parts = build_backbone(config.backbone, new_tokens(config.method))
+    if config.data.image_pixels is not None:
+        limit_pixels(parts.image_processor, config.data.image_pixels)
     preprocessor = Preprocessor(
         robot.embodiment,
         config.method,
@@ -163,8 +182,14 @@ def _continue_policy(
     return policy, preprocessor
 
 
-def geometry_features(config: TrainConfig, episodes: EpisodeDataset) -> FeatureCache | None:
-    """The geometry teacher's features of all frames, computed now unless cached; None without the adapter."""
+def geometry_features(config: TrainConfig, episodes: EpisodeDataset, grid: tuple[int, int]) -> FeatureCache | None:
+    """The geometry teacher's features of all frames, computed now unless cached; None without the adapter.
+
+    Args:
+        config: of the run.
+        episodes: whose frames.
+        grid: (h, w) patches of a view in the policy; a finer teacher is kept on this grid.
+    """
     if not config.method.geometry_adapter:
         return None
     teacher = build_teacher(config.data.teacher, config.data.teacher_weights, episodes.embodiment.image_size)
@@ -173,20 +198,56 @@ def geometry_features(config: TrainConfig, episodes: EpisodeDataset) -> FeatureC
             f"method.geometry_dim is {config.method.geometry_dim}, but the teacher '{config.data.teacher}' gives "
             f"features of size {teacher.dim}; set it to that"
         )
-    return build_cache(teacher, episodes, episodes.cache / f"geometry-{teacher.fingerprint}-{episodes.fingerprint}.npy")
+    kept = no_finer(teacher, grid)
+    return build_cache(kept, episodes, episodes.cache / f"geometry-{kept.fingerprint}-{episodes.fingerprint}")
 
 
-def question_sets(config: TrainConfig) -> list[QADataset]:
-    """Question sets of the run: none, general, or spatial and general."""
+def patch_grid(preprocessor: Preprocessor) -> tuple[int, int]:
+    """(h, w) patches that the policy's image pipeline makes of a view."""
+    blank = np.zeros((*preprocessor.embodiment.image_size, 3), np.uint8)
+    _, grids, _ = prepare_images(preprocessor.image_processor, [blank])
+    assert grids is not None, "there is a picture"
+    _, rows, columns = grids[0].tolist()
+    return rows, columns
+
+
+def question_stream(config: TrainConfig) -> QuestionStream | None:
+    """Questions of the run: general ones, spatial and general ones, or None.
+
+    Raises:
+        ValueError: a set cannot be read, or too many of its images cannot.
+    """
     data = config.data
-    wanted = {"none": (), "2d": (data.general_qa,), "3d": (data.spatial_qa, data.general_qa)}[config.method.qa_data]
-    return [QADataset(path) for path in wanted if path is not None]
+    spatial = (data.spatial_qa, data.spatial_weights, data.spatial_share)
+    general = (data.general_qa, data.general_weights, 1 - data.spatial_share)
+    wanted = {"none": [], "2d": [(False, *general)], "3d": [(True, *spatial), (False, *general)]}[config.method.qa_data]
+    if not wanted:
+        return None
+    mixtures = []
+    for kind, addresses, weights, _ in wanted:
+        sets = [QADataset(address, data.qa_images, kind) for address in addresses]
+        if data.skip_unreadable_images:
+            sets = [_readable(one) for one in sets]
+        mixtures.append(Mixture.of(sets, weights))
+    shares = [share for *_, share in wanted] if len(wanted) > 1 else [1.0]
+    return QuestionStream(mixtures, shares, seed=config.seed, packed=data.pack_questions)
 
 
-def robot_stream(config: TrainConfig, episodes: Sequence[EpisodeDataset]) -> RobotStream:
-    """Demonstrations of the whole run, with the teacher's features where the method wants them."""
+def _readable(questions: QADataset) -> QADataset:
+    kept = questions.readable()
+    if kept.left_out:
+        message = f"{kept.source.address}: {kept.left_out} of {len(questions)} rows left out, an image cannot be read"
+        Console(stderr=True).print(message, highlight=False, soft_wrap=True)
+    return kept
+
+
+def robot_stream(config: TrainConfig, episodes: Sequence[EpisodeDataset], grid: tuple[int, int]) -> RobotStream:
+    """Demonstrations of the whole run, with the teacher's features where the method wants them.
+
+    ``grid`` is the policy's own (h, w) of patches a view.
+    """
     held_out = config.data.held_out
-    sources = [RobotSource.of(one, geometry_features(config, one), held_out) for one in episodes]
+    sources = [RobotSource.of(one, geometry_features(config, one, grid), held_out) for one in episodes]
     return RobotStream(sources, config.data.weights, chunk=config.method.chunk, seed=config.seed)
 
 
@@ -196,9 +257,8 @@ def co_training_data(
     """Micro-batches of the whole run for one process."""
     return CoTrainingData(
         preprocessor,
-        robot_stream(config, episodes),
-        question_sets(config),
-        spatial_share=config.data.spatial_share,
+        robot_stream(config, episodes, patch_grid(preprocessor)),
+        question_stream(config),
         batch_size=config.batch_size,
         question_batch_size=config.question_batch_size,
         seed=config.seed,

@@ -1,67 +1,17 @@
-"""Qwen3-VL behind the protocol: a published folder layout, new tokens, raster order, generation."""
+"""Qwen3-VL behind the protocol: raster order, generation, kinds of attention."""
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from tiny_models import SMALL, build, observation, robot_batch
-from transformers import Qwen3VLForConditionalGeneration
+from tiny_models import build, observation, robot_batch
 
-from thinkvla.backbones.build import Attention, BackboneConfig, build_backbone
-from thinkvla.backbones.tiny import tiny_config, tiny_image_processor, tiny_tokenizer
+from thinkvla.backbones.build import Attention
 from thinkvla.method.batch import pad_prompts
-from thinkvla.method.prompts import new_tokens
 from thinkvla.preprocessor import prepare_images
-
-
-@pytest.fixture(scope="module")
-def published(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A random model saved as a published Qwen3-VL is laid out."""
-    folder = tmp_path_factory.mktemp("published")
-    torch.manual_seed(3)
-    tokenizer = tiny_tokenizer()
-    Qwen3VLForConditionalGeneration._from_config(tiny_config(tokenizer)).save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
-    tiny_image_processor().save_pretrained(folder)
-    return folder
-
-
-def test_published_folder(published: Path) -> None:
-    parts = build_backbone(BackboneConfig(str(published)), new_tokens(SMALL))
-    original = Qwen3VLForConditionalGeneration.from_pretrained(published)
-    old = len(tiny_tokenizer())
-    assert len(parts.tokenizer) == old + 9
-    table, before = parts.backbone.model.get_input_embeddings().weight, original.get_input_embeddings().weight
-    torch.testing.assert_close(table[:old], before[:old], atol=0, rtol=0)
-    torch.testing.assert_close(table[old:], before.mean(dim=0).expand(9, -1))
-    assert parts.backbone.model.lm_head.weight is table, "the output head stays tied"
-    assert parts.tokenizer("<|reasoning_0|><|action_7|>", add_special_tokens=False)["input_ids"] == [old, old + 8]
-
-
-def test_other_model_is_refused(published: Path, tmp_path: Path) -> None:
-    (tmp_path / "config.json").write_text('{"model_type": "qwen2"}')
-    with pytest.raises(ValueError, match="is a qwen2; expected qwen3_vl, or 'tiny' or 'tiny_random'"):
-        build_backbone(BackboneConfig(str(tmp_path)), [])
-
-
-def test_hidden_states_are_those_of_a_plain_forward() -> None:
-    """One deployed prompt through our mask and positions against transformers' own forward."""
-    policy, preprocessor = build()
-    model: Any = policy.backbone
-    tokens = preprocessor.act_tokens([observation("lift it")])
-    ours, _ = policy._encode(tokens)
-    theirs = model.model.model(
-        input_ids=tokens.ids_BL,
-        attention_mask=torch.ones_like(tokens.ids_BL),
-        pixel_values=tokens.pixels,
-        image_grid_thw=tokens.grids_N3,
-        mm_token_type_ids=(tokens.ids_BL == model.model.config.image_token_id).int(),
-    ).last_hidden_state
-    torch.testing.assert_close(ours, theirs, atol=1e-5, rtol=1e-4)
 
 
 def test_patch_features_are_in_raster_order() -> None:
@@ -131,10 +81,46 @@ def test_generation_in_a_batch_equals_generation_alone(attention: Attention) -> 
         assert model.generate(alone, limit=12, end_id=end) == [answer]
 
 
-def test_eager_equals_sdpa() -> None:
+@pytest.mark.parametrize("attention", ["eager", "flex_attention"])
+def test_every_attention_with_a_block_mask_equals_sdpa(attention: Attention) -> None:
+    """Packed student and teacher, and generation; flex attention without compiling it, which changes no numbers."""
     outputs = []
-    choices: tuple[Attention, ...] = ("eager", "sdpa")
-    for attention in choices:
-        policy, preprocessor = build(attention=attention)
-        outputs.append(policy.think(robot_batch(preprocessor).tokens).actions_BCA)
-    torch.testing.assert_close(outputs[0], outputs[1], atol=1e-5, rtol=1e-4)
+    choices: tuple[Attention, ...] = ("sdpa", attention)
+    for choice in choices:
+        policy, preprocessor = build(attention=choice)
+        backbone: Any = policy.backbone
+        assert backbone.attention == choice
+        tokens = robot_batch(preprocessor).tokens
+        asked = pad_prompts(
+            [preprocessor.prompts.ask(text, [], spatial=True) for text in ("Say it.", "How?")], None, None
+        )
+        with torch.no_grad(), torch.compiler.set_stance("force_eager"):
+            outputs.append((policy.think(tokens), backbone.generate(asked, limit=3, end_id=-1)))
+    (ours, answers), (theirs, expected) = outputs
+    torch.testing.assert_close(ours.actions_BCA, theirs.actions_BCA, atol=2e-5, rtol=1e-4)
+    assert ours.teacher_BRD is not None
+    torch.testing.assert_close(ours.teacher_BRD, theirs.teacher_BRD, atol=2e-5, rtol=1e-4)
+    assert answers == expected
+
+
+def test_attention_that_is_not_there_is_one_error() -> None:
+    with pytest.raises(ValueError, match="flash_attention_2, which needs a CUDA GPU and the package flash-attn"):
+        build(attention="flash_attention_2")
+    policy, preprocessor = build(attention="flex_attention")
+    with pytest.raises(ValueError, match="flex_attention, which has no gradients on a CPU; choose sdpa"):
+        policy.think(robot_batch(preprocessor).tokens)
+
+
+def test_attention_without_a_block_mask_takes_two_forwards(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As flash attention does: each prompt alone, causal, padding on the right and no mask at all."""
+    policy, preprocessor = build()
+    backbone: Any = policy.backbone
+    tokens = robot_batch(preprocessor).tokens
+    with torch.no_grad():
+        packed = policy.think(tokens)
+        backbone.blockwise = False
+        monkeypatch.setattr(type(backbone), "_attention_mask", lambda self, mask: None)
+        plain = policy.think(tokens)
+    torch.testing.assert_close(plain.actions_BCA, packed.actions_BCA, atol=1e-5, rtol=1e-4)
+    assert plain.teacher_BRD is not None
+    torch.testing.assert_close(plain.teacher_BRD, packed.teacher_BRD, atol=1e-5, rtol=1e-4)
