@@ -54,8 +54,7 @@ def samples_per_second(episodes: EpisodeDataset, preprocessor: Preprocessor, wor
     data: Any = CoTrainingData(
         preprocessor,
         stream,
-        (),
-        spatial_share=0.5,
+        None,
         batch_size=BATCH,
         question_batch_size=1,
         seed=0,

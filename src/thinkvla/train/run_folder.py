@@ -93,7 +93,9 @@ class RunFolder:
         """
         path = self.path / "data.json"
         if not path.is_file():
-            path.write_text(json.dumps(data, indent=2) + "\n", encoding="utf-8")
+            text = json.dumps(data, indent=2) + "\n"
+            with new_file(path, len(text)) as partial:
+                partial.write_text(text, encoding="utf-8")
             return
         then, now = (
             {entry["source"]: {key: value for key, value in entry.items() if key != "path"} for entry in entries}
