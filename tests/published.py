@@ -125,7 +125,7 @@ def _old_name(name: str) -> str:
 
 
 def _preprocessor(family: str) -> dict[str, Any]:
-    common = {"patch_size": 12, "temporal_patch_size": 2, "merge_size": 2}
+    common: dict[str, Any] = {"patch_size": 12, "temporal_patch_size": 2, "merge_size": 2}
     common |= {"image_mean": [0.5] * 3, "image_std": [0.5] * 3}
     if family == "qwen3_vl":
         size = {"longest_edge": 96 * 96, "shortest_edge": 96 * 96}
@@ -138,7 +138,10 @@ def _preprocessor(family: str) -> dict[str, Any]:
 def _write_shards(folder: Path, weights: dict[str, torch.Tensor]) -> None:
     names = sorted(weights)
     half = len(names) // 2
-    index = {"metadata": {"total_size": sum(t.numel() * 2 for t in weights.values())}, "weight_map": {}}
+    index: dict[str, dict[str, Any]] = {
+        "metadata": {"total_size": sum(t.numel() * 2 for t in weights.values())},
+        "weight_map": {},
+    }
     for number, part in enumerate((names[:half], names[half:]), start=1):
         file = f"model-{number:05d}-of-00002.safetensors"
         save_file({name: weights[name].contiguous() for name in part}, folder / file, metadata={"format": "pt"})

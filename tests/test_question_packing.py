@@ -7,18 +7,19 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tiny_models import SMALL, build
+from tiny_models import SMALL, build, robot_batch
 from torch import Tensor
 
 from thinkvla.backbones.build import Attention
 from thinkvla.method import policy as policy_module
 from thinkvla.method.batch import LENGTH_STEP, QuestionBatch
 from thinkvla.method.objective import LANGUAGE, question_sums
-from thinkvla.method.packing import block_mask
+from thinkvla.method.packing import block_mask, restart_positions
 from thinkvla.method.policy import ThinkVLA, labelled_tokens
 from thinkvla.method.prompts import PAD, PREFIX
 from thinkvla.preprocessor import Preprocessor, QuestionSample
 from thinkvla.question_packing import PADDING, pack_rows
+from thinkvla.train.distribution import same_road
 
 BOUND = 1e-5
 
@@ -92,6 +93,17 @@ def test_attention_without_a_block_mask_gets_a_row_a_question(monkeypatch: pytes
     assert plain.apart() is plain
 
 
+def test_questions_apart_from_a_demonstration_beside_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A row that holds no question (``same_road`` adds one for its images) stays as it is."""
+    policy, preprocessor = build()
+    texts = [sample for sample in samples() if not sample.images] * 3
+    joined = same_road(preprocessor.question_batch(texts, packed=True), robot_batch(preprocessor))
+    expected = policy.answer(joined)
+    monkeypatch.setattr(policy.backbone, "blockwise", False)
+    torch.testing.assert_close(policy.answer(joined), expected, rtol=0, atol=BOUND)
+    assert len(joined.apart().tokens.ids_BL) == len(texts) + 1
+
+
 def test_wrong_mask_and_wrong_positions_are_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
     """Questions that see each other, or are counted on from one another, score differently."""
     policy, preprocessor = build()
@@ -100,9 +112,7 @@ def test_wrong_mask_and_wrong_positions_are_noticed(monkeypatch: pytest.MonkeyPa
     with monkeypatch.context() as patch:
         patch.setattr(policy_module, "block_mask", lambda s: block_mask(torch.where(s == PAD, PAD, PREFIX)))
         assert (policy.answer(packed) - expected).abs().max() > 100 * BOUND
-    starts = policy_module.restart_positions(
-        torch.arange(9).expand(3, 1, 9), torch.tensor([[3, 3, 4, 4, 4, 5, -1, -1, -1]])
-    )
+    starts = restart_positions(torch.arange(9).expand(3, 1, 9), torch.tensor([[3, 3, 4, 4, 4, 5, -1, -1, -1]]))
     assert starts[:, 0, :6].tolist() == [[0, 1, 0, 1, 2, 0]] * 3
 
 

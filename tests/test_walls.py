@@ -24,6 +24,9 @@ MAY_KNOW = {
     "question_packing": {"method"},
     "preprocessor": {"contract", "method", "question_packing"},
     "checkpoint": {"backbones", "files", "method", "preprocessor", "shipped"},
+    "pretrained": {"deploy", "method", "preprocessor", "shipped"},
+    "model_card": set(),
+    "export": {"checkpoint", "data", "evaluate", "files", "model_card", "shipped"},
     "deploy": {"checkpoint", "contract", "method", "preprocessor"},
     "tabletop": {"contract"},
     "teachers": {"contract", "files", "progress"},
@@ -92,7 +95,7 @@ def room(path: Path) -> str:
 def test_walls_hold(path: Path) -> None:
     here = room(path)
     if here == "__init__":
-        assert not imports(path)
+        assert imports(path) <= {"pretrained"}  # when it is asked for
     elif here not in EVERYBODY:
         assert imports(path) - {here} <= MAY_KNOW[here]
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from thinkvla import __version__
@@ -143,17 +144,21 @@ def load_weights(policy: ThinkVLA, path: Path) -> None:
     """
     if not path.is_file():
         raise ValueError(f"{path} is missing: the checkpoint has no weights")
-    found, expected = load_file(path), _acting(policy, _stored(policy))
-    for name in sorted(set(found) ^ set(expected)):
-        problem = "is missing" if name in expected else "is not part of this architecture"
-        raise ValueError(f"{path}: '{name}' {problem}; the weights are of another architecture than config.json")
-    for name, tensor in expected.items():
-        if found[name].shape != tensor.shape:
-            raise ValueError(
-                f"{path}: '{name}' has shape {tuple(found[name].shape)}, expected {tuple(tensor.shape)}; the "
-                "weights are of another architecture than config.json"
-            )
-    policy.load_state_dict(found, strict=False)
+    expected, own = _acting(policy, _stored(policy)), policy.state_dict()
+    with safe_open(path, framework="pt") as file:
+        found = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
+        for name in sorted(set(found) ^ set(expected)):
+            problem = "is missing" if name in expected else "is not part of this architecture"
+            raise ValueError(f"{path}: '{name}' {problem}; the weights are of another architecture than config.json")
+        for name, tensor in expected.items():
+            if found[name] != tuple(tensor.shape):
+                raise ValueError(
+                    f"{path}: '{name}' has shape {found[name]}, expected {tuple(tensor.shape)}; the "
+                    "weights are of another architecture than config.json"
+                )
+        with torch.no_grad():  # one tensor at a time: large weights need no second copy
+            for name in found.keys() & own.keys():
+                own[name].copy_(file.get_tensor(name))
 
 
 def method_config(values: Mapping[str, Any], source: str) -> MethodConfig:

@@ -1,10 +1,11 @@
-"""The command line: ``thinkvla demo | data | train | eval | grid | diagnose | report | doctor``.
+"""The command line: ``thinkvla demo | data | train | eval | grid | diagnose | export | report | doctor``.
 
 Every option is a field of a configuration dataclass; ``thinkvla COMMAND --help`` shows them all with their defaults.
 """
 
 from __future__ import annotations
 
+import shlex
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import fields
@@ -32,6 +33,7 @@ USAGE = """usage: thinkvla COMMAND ...
   grid CHECKPOINT      success rates over suites and perturbations, resumable, with a table
   diagnose attention | geometry | gap CHECKPOINT ...
                        what policies look at, their 3D features, how alike the anchor is under both prompts
+  export RUN FOLDER    a policy as a Hugging Face folder with a model card
   report               one self-contained HTML page from results
   doctor               what is installed, and whether rendering works
 
@@ -72,6 +74,7 @@ def run(arguments: Sequence[str]) -> int:
         ("diagnose", "attention"): _attention,
         ("diagnose", "geometry"): _geometry,
         ("diagnose", "gap"): _gap,
+        ("export",): _export,
         ("report",): _report,
         ("doctor",): _doctor,
     }
@@ -97,9 +100,11 @@ def _generate(arguments: list[str]) -> int:
 
 def _validate(arguments: list[str]) -> int:
     from thinkvla.data.embodiments import find_spec
-    from thinkvla.data.validate import Report, validate
+    from thinkvla.data.validate import validate
 
-    def check(path: tyro.conf.Positional[str], embodiment: str | None = None, images: tuple[Path, ...] = ()) -> Report:
+    def chosen(
+        path: tyro.conf.Positional[str], embodiment: str | None = None, images: tuple[Path, ...] = ()
+    ) -> tuple[str, str | None, tuple[Path, ...]]:
         """Look for anything wrong in a data set: missing frames, NaN, shapes, broken videos, stale statistics.
 
         Args:
@@ -108,9 +113,10 @@ def _validate(arguments: list[str]) -> int:
             embodiment: ready-made specification or JSON file, for episodes without meta/embodiment.json.
             images: folders in which images of questions are looked for that are not beside the rows.
         """
-        return validate(path, None if embodiment is None else find_spec(embodiment), images)
+        return path, embodiment, images
 
-    report = tyro.cli(check, args=arguments, prog="thinkvla data validate")
+    path, embodiment, images = tyro.cli(chosen, args=arguments, prog="thinkvla data validate")
+    report = validate(path, None if embodiment is None else find_spec(embodiment), images)
     print(report)
     return report.exit_code
 
@@ -139,14 +145,23 @@ def _train(arguments: list[str]) -> int:
     from thinkvla.train.loop import train
 
     if not arguments or arguments[0].startswith("-"):
-        print("usage: thinkvla train RECIPE [--resume] [options]\n\nrecipes: " + ", ".join(RECIPES))
+        print("usage: thinkvla train RECIPE [--resume | --dry-run] [options]\n\nrecipes: " + ", ".join(RECIPES))
         return 0
-    resume = "--resume" in arguments
-    options = [argument for argument in arguments[1:] if argument != "--resume"]
+    switches = {"--resume", "--dry-run"} & set(arguments)
+    if len(switches) > 1:
+        raise ValueError("--resume goes on with a run and --dry-run begins none; give one of them")
     config = tyro.cli(
-        TrainConfig, default=recipe(arguments[0]), args=options, prog=f"thinkvla train {arguments[0]} [--resume]"
+        TrainConfig,
+        default=recipe(arguments[0]),
+        args=[argument for argument in arguments[1:] if argument not in switches],
+        prog=f"thinkvla train {arguments[0]} [--resume | --dry-run]",
     )
-    policy = train(config, resume=resume)
+    if "--dry-run" in switches:
+        from thinkvla.train.plan import plan_run, show_plan
+
+        show_plan(plan_run(config), Console())
+        return 0
+    policy = train(config, resume="--resume" in switches, command=shlex.join(["thinkvla", "train", *arguments]))
     if leave():
         print(policy)
     return 0
@@ -219,6 +234,13 @@ def _diagnose(kind: str, diagnose: Callable[[DiagnoseOptions], Diagnosis], argum
     options = tyro.cli(DiagnoseOptions, args=arguments, prog=f"thinkvla diagnose {kind}")
     Console().print(numbers_table(diagnose(options)))
     print(f"pictures and numbers are in {options.output}")
+    return 0
+
+
+def _export(arguments: list[str]) -> int:
+    from thinkvla.export import ExportOptions, export
+
+    print(export(tyro.cli(ExportOptions, args=arguments, prog="thinkvla export")))
     return 0
 
 

@@ -105,7 +105,7 @@ def test_packed_equals_two_forwards(folder: Path) -> None:
 def test_patch_features_are_in_raster_order(folder: Path, block: int) -> None:
     """With blocks that add nothing, a patch's feature is its own embedding: pixels times the published kernel."""
     policy, preprocessor = build(name=str(folder))
-    visual: Any = policy.backbone.model.model.visual  # type: ignore[union-attr]
+    visual: Any = policy.backbone.model.model.visual  # type: ignore[attr-defined]
     with torch.no_grad():
         if hasattr(visual, "pos_embed"):
             visual.pos_embed.weight.zero_()

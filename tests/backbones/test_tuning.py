@@ -30,6 +30,7 @@ LORA = LoraConfig(rank=4, alpha=8.0)
 )
 def folder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     family, tied = request.param
+    folder: Path
     folder = tmp_path_factory.mktemp("published") / family
     write_published(folder, family, tied=tied)
     return folder

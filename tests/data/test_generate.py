@@ -40,8 +40,7 @@ def test_everything_is_there_and_sound(made: tuple[Path, dict[str, Any]]) -> Non
     assert len(spatial) == sum(record["questions"]["spatial"].values()) <= 9
     assert len(general) == sum(record["questions"]["general"].values()) <= 9
     assert sum(record["questions"]["cameras"].values()) == 3
-    image = general[0].image
-    assert image is not None
+    [image] = general[0].images
     assert image.shape == (96, 96, 3)
 
 

@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 from block_episodes import sample_episodes, write
 from numpy.typing import NDArray
+from PIL import Image
 from test_spatial_qa import general_row, picture, spatial_row
 
 from thinkvla.data.question_writer import write_questions
@@ -202,3 +203,30 @@ def test_faults_of_all_data_sets_are_listed_together(root: Path) -> None:
 def test_nothing_to_validate(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"no data set there; expected meta/info\.json"):
         validate(tmp_path)
+
+
+def test_questions_in_published_forms(tmp_path: Path) -> None:
+    """A LLaVA file with its images elsewhere, and a parquet file that holds its images, in one folder or by name."""
+    turns = [{"from": "human", "value": "<image>Who?"}, {"from": "gpt", "value": "A cat."}]
+    rows = [{"image": name, "conversations": turns} for name in ("a.png", "b.png")] + [{"conversations": turns}]
+    (tmp_path / "llava.json").write_text(json.dumps(rows[:2]))
+    (tmp_path / "photos").mkdir()
+    Image.fromarray(picture(0)).save(tmp_path / "photos/a.png")
+    report = validate(tmp_path / "llava.json", images=[tmp_path / "photos"])
+    assert len(report.problems) == 1
+    assert re.search(r"b\.png: the image cannot be read", report.problems[0])
+    assert report.checked == (f"{tmp_path / 'llava.json'}: 2 rows, 2 images",)
+    Image.fromarray(picture(0)).save(tmp_path / "photos/b.png")
+    assert validate(str(tmp_path / "llava.json"), images=[tmp_path / "photos"]).problems == ()
+
+    content = (tmp_path / "photos/a.png").read_bytes()
+    table = [spatial_row() | {"image": {"bytes": data, "path": None}} for data in (content, content[:50])]
+    (tmp_path / "hub/data").mkdir(parents=True)
+    pq.write_table(pa.Table.from_pylist(table), tmp_path / "hub/data/train-0.parquet")
+    report = validate(tmp_path / "hub")
+    assert len(report.problems) == 1
+    assert "train-0.parquet: row 1: image: the image cannot be read" in report.problems[0]
+    (tmp_path / "llava.json").write_text(json.dumps(rows[2:]))
+    report = validate(tmp_path / "llava.json")
+    assert len(report.problems) == 1
+    assert "row 0: has 0 images, but says <image> 1 times" in report.problems[0]

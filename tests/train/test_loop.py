@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Literal, get_args
 
 import pytest
 import torch
@@ -18,7 +19,7 @@ from thinkvla.checkpoint import load_checkpoint
 from thinkvla.method.objective import robot_sums
 from thinkvla.method.policy import ThinkVLA
 from thinkvla.train import loop
-from thinkvla.train.config import TrainConfig
+from thinkvla.train.config import TeacherFeatures, TrainConfig
 from thinkvla.train.loop import TrainingDiverged, co_training_step, train
 from thinkvla.train.mixture import MicroBatch
 from thinkvla.train.setup import build_policy, co_training_data, open_episodes
@@ -72,6 +73,27 @@ def test_a_foundation_model_teaches_geometry_from_images(small_run: TrainConfig)
     last = json.loads((small_run.output / "metrics.jsonl").read_text().splitlines()[-1])
     assert 0 < last["loss/geometry"] < 2
     assert json.loads((small_run.output / "config.json").read_text())["data"]["teacher_weights"] == str(weights)
+
+
+@pytest.mark.parametrize("teacher", ["vggt", "simulator"])
+def test_a_teacher_in_the_step_says_what_a_cache_holds(
+    small_run: TrainConfig, teacher: Literal["vggt", "simulator"]
+) -> None:
+    weights = Path(__file__).parents[1] / "teachers" / "golden_vggt.safetensors" if teacher == "vggt" else None
+    found = []
+    for features in get_args(TeacherFeatures):
+        data = replace(
+            small_run.data, teacher=teacher, teacher_weights=weights, teacher_features=features, held_out=0.4
+        )
+        method = replace(small_run.method, geometry_dim=32 if teacher == "vggt" else 48)
+        config = replace(small_run, output=small_run.output / features, steps=3, data=data, method=method, save_every=3)
+        train(config)
+        rows = [json.loads(line) for line in (config.output / "metrics.jsonl").read_text().splitlines()]
+        found.append([row["loss"] for row in rows if "loss" in row])
+        assert len(rows) == 4, "the last is the held-out error's"
+    cached, online = found
+    assert online == pytest.approx(cached, rel=1e-3)
+    assert online != cached  # a byte a number is not quite the feature
 
 
 def test_resume_gives_the_same_losses(small_run: TrainConfig, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -166,7 +188,7 @@ def test_held_out_episodes_are_left_out_and_measured(small_run: TrainConfig) -> 
     policy, preprocessor = build_policy(config, episodes)
     data = co_training_data(config, episodes, preprocessor, (0, 1))
     assert (data.robot.frames, data.robot.held_out_frames) == (21, 15)
-    error = loop.held_out_error(policy, data, Accelerator(cpu=True))
+    error = loop.held_out_error(policy, data, None, Accelerator(cpu=True))
     assert policy.training
     policy.eval()
     total = count = 0.0

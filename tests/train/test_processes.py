@@ -21,27 +21,26 @@ from tiny_models import SMALL, build, question_batch, robot_batch, write_smalles
 from thinkvla.backbones.build import BackboneConfig
 from thinkvla.checkpoint import load_checkpoint
 from thinkvla.cli import main
-from thinkvla.data.lerobot_reader import EpisodeDataset
+from thinkvla.method.batch import QuestionBatch
 from thinkvla.method.objective import counts, question_sums, robot_sums
-from thinkvla.preprocessor import QuestionSample
-from thinkvla.train import display, mixture
+from thinkvla.preprocessor import Preprocessor, QuestionSample
+from thinkvla.train import display
 from thinkvla.train.config import DataConfig, OptimizerConfig, TrainConfig
 from thinkvla.train.distribution import same_road, start
 from thinkvla.train.loop import train, with_draws
-from thinkvla.train.setup import build_policy, co_training_data
+from thinkvla.train.question_stream import QuestionStream
+from thinkvla.train.setup import build_policy, co_training_data, open_episodes
 
 STEPS, MIDDLE = 20, 12
 
 
 @dataclass(frozen=True)
 class Runs:
-    """One training, done in several ways: the configuration for one process, and the run folders."""
+    """Run folders of one training, done in several ways."""
 
-    config: TrainConfig
     alone: Path
     ddp: Path
     fsdp: Path
-    accumulated: Path
     to_two: Path
     to_one: Path
 
@@ -64,6 +63,11 @@ def train_all(runs: Sequence[tuple[TrainConfig, bool]]) -> None:
         train(config, resume=resume)
 
 
+def succeed(processes: int, runs: Sequence[tuple[TrainConfig, bool]], output: Path) -> None:
+    for code, text in launch(train_all, processes, runs, folder=output):
+        assert code == 0, text
+
+
 def stopped_at(middle: int, run: Path, copy: Path) -> Path:
     """A copy of a run as if it had been killed after the checkpoint of step ``middle``."""
     shutil.copytree(run, copy, ignore=lambda folder, names: [n for n in names if n in ("policy", f"step-{STEPS:06d}")])
@@ -72,15 +76,16 @@ def stopped_at(middle: int, run: Path, copy: Path) -> Path:
 
 
 @pytest.fixture(scope="module")
-def runs(small_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Runs:
+def config(small_data: Path, tmp_path_factory: pytest.TempPathFactory) -> TrainConfig:
+    """The full method with branch dropout, for one process."""
     folder = tmp_path_factory.mktemp("runs")
     write_smallest_backbone(folder / "backbone")
-    config = TrainConfig(
+    return TrainConfig(
         output=folder / "alone",
         data=DataConfig(
-            episodes=small_data / "episodes",
-            spatial_qa=small_data / "spatial_qa",
-            general_qa=small_data / "general_qa",
+            episodes=(str(small_data / "episodes"),),
+            spatial_qa=(str(small_data / "spatial_qa"),),
+            general_qa=(str(small_data / "general_qa"),),
             workers=0,
         ),
         method=replace(SMALL, geometry_dim=48, vision_block=1, branch_dropout=0.5),
@@ -92,23 +97,27 @@ def runs(small_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Runs:
         precision="float32",
         save_every=MIDDLE,
     )
-    train_all([(config, False)])
+
+
+@pytest.fixture(scope="module")
+def runs(config: TrainConfig) -> Runs:
+    folder = config.output.parent
+    succeed(1, [(config, False)], folder / "output")
     ddp, fsdp = halves(config, output=folder / "ddp"), halves(config, output=folder / "fsdp", distribution="fsdp")
-    accumulated = replace(
-        fsdp, output=folder / "accumulated", batch_size=1, question_batch_size=1, accumulation=2, save_every=STEPS
-    )
-    to_two = replace(fsdp, output=stopped_at(MIDDLE, config.output, folder / "to_two"))
-    work = [(ddp, False), (fsdp, False), (accumulated, False), (to_two, True)]
-    for code, text in launch(train_all, 2, work, folder=folder / "output"):
-        assert code == 0, text
+    halved_again = replace(fsdp, batch_size=1, question_batch_size=1, accumulation=2)
+    to_two = replace(halved_again, output=stopped_at(MIDDLE, config.output, folder / "to_two"))
+    succeed(2, [(ddp, False), (fsdp, False), (to_two, True)], folder / "output of two")
     to_one = replace(config, output=stopped_at(MIDDLE, fsdp.output, folder / "to_one"))
-    train_all([(to_one, True)])
-    return Runs(config, *(c.output for c in (config, ddp, fsdp, accumulated, to_two, to_one)))
+    succeed(1, [(to_one, True)], folder / "output of the last")
+    return Runs(config.output, ddp.output, fsdp.output, to_two.output, to_one.output)
 
 
-@pytest.mark.parametrize("kind", ["ddp", "fsdp", "accumulated", "to_two", "to_one"])
+@pytest.mark.parametrize("kind", ["ddp", "fsdp", "to_two", "to_one"])
 def test_processes_change_no_number(runs: Runs, kind: str) -> None:
-    """Losses of every step, with branch dropout, and the trained policy: as one process has them."""
+    """Losses of every step, with branch dropout, and the trained policy: as one process has them.
+
+    Trained by two; begun by one and ended by two, with accumulation; begun by two and ended by one.
+    """
     measured, expected = losses(getattr(runs, kind)), losses(runs.alone)
     assert len(expected) == STEPS
     assert measured == pytest.approx(expected, abs=1e-4)
@@ -128,27 +137,30 @@ def train_unevenly(config: TrainConfig) -> None:
     """Of the two processes, the second one's questions all come without a picture."""
     torch.set_num_threads(1)
     if os.environ["RANK"] == "1":
-        row = QuestionSample(None, "Say yes.", "yes", False)
-        mixture.CoTrainingData._question = lambda data, position: row  # type: ignore[method-assign, assignment]
+        row = QuestionSample((), (("Say yes.", "yes"),), False)
+
+        def text_alone(stream: QuestionStream, positions: range, preprocessor: Preprocessor) -> QuestionBatch:
+            return preprocessor.question_batch([row] * len(positions))
+
+        QuestionStream.batch = text_alone  # type: ignore[method-assign, assignment]
     train(config)
 
 
-def test_fsdp_in_bf16_with_questions_without_pictures(runs: Runs, tmp_path: Path) -> None:
+def test_fsdp_in_bf16_with_questions_without_pictures(config: TrainConfig, tmp_path: Path) -> None:
     """The head's parameters stay in float32; processes with and without pictures to look at do not wait in vain."""
-    data = replace(runs.config.data, held_out=0.34)
-    alone = replace(runs.config, output=tmp_path / "run", data=data, steps=3, save_every=3, precision="bf16")
-    config = halves(alone, distribution="fsdp")
-    for code, text in launch(train_unevenly, 2, config, folder=tmp_path / "output"):
+    data = replace(config.data, held_out=0.34)
+    alone = replace(config, output=tmp_path / "run", data=data, steps=3, save_every=3, precision="bf16")
+    for code, text in launch(train_unevenly, 2, halves(alone, distribution="fsdp"), folder=tmp_path / "output"):
         assert code == 0, text
-    first, *_, last = (json.loads(line) for line in (config.output / "metrics.jsonl").read_text().splitlines())
-    episodes = EpisodeDataset(data.episodes)
+    first, *_, last = (json.loads(line) for line in (alone.output / "metrics.jsonl").read_text().splitlines())
+    episodes = open_episodes(data)
     policy, preprocessor = build_policy(alone, episodes)
     batch = co_training_data(alone, episodes, preprocessor, (0, 1))[0]
     [micro] = with_draws([batch], alone, 0, Accelerator(cpu=True))
     exact = robot_sums(policy.think(micro.robot.tokens, micro.robot.draws_B2), micro.robot)["action"]
     assert first["loss/action"] == pytest.approx(exact.item() / counts(micro.robot, None)["action"], rel=0.02)
     assert 0 < last["held_out/action"] < 1
-    weights = load_file(config.output / "policy" / "model.safetensors")
+    weights = load_file(alone.output / "policy" / "model.safetensors")
     assert {tensor.dtype for tensor in weights.values()} == {torch.float32}
 
 
@@ -181,7 +193,7 @@ def test_torchrun_trains(small_data: Path, tmp_path: Path) -> None:
         "save-every": 2,
         "batch-size": 1,
     }
-    launcher = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-port", "0"]
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     command = [*launcher, "-m", "thinkvla", "train", "tabletop_r1"]
     command += [word for name, value in options.items() for word in (f"--{name}", str(value))]
     ended = subprocess.run(command, capture_output=True, text=True, check=False)
@@ -194,7 +206,7 @@ def test_torchrun_trains(small_data: Path, tmp_path: Path) -> None:
 def test_questions_without_pictures_keep_their_loss() -> None:
     policy, preprocessor = build()
     robot, pictured = robot_batch(preprocessor), question_batch(preprocessor)
-    rows = [QuestionSample(None, "Say yes.", "yes", False), QuestionSample(None, "What is one and one?", "two", False)]
+    rows = [QuestionSample((), (turn,), False) for turn in (("Say yes.", "yes"), ("What is one and one?", "two"))]
     questions = preprocessor.question_batch(rows)
     joined = same_road(questions, robot)
     assert joined.tokens.pixels is not None

@@ -3,27 +3,32 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import torch
+import tyro
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 from tiny_models import build
+from torch.utils.data import DataLoader, Dataset
 
-from thinkvla.data.lerobot_reader import EpisodeDataset
 from thinkvla.data.question_writer import write_questions
+from thinkvla.data.spatial_qa import QADataset
 from thinkvla.method.prompts import PAD
 from thinkvla.preprocessor import limit_pixels
 from thinkvla.train.config import DataConfig, TrainConfig
 from thinkvla.train.order import mixed
 from thinkvla.train.question_stream import Mixture, QuestionStream
-from thinkvla.train.setup import build_policy, co_training_data, question_stream
+from thinkvla.train.setup import build_policy, co_training_data, open_episodes, question_stream
 
 AS_EVER = ("fc87c0fdace5c2ba", "490ce3e9caddbd17", "7a02b624544ea0af", "aca570f1c99ec1ae")
 """Batches of one spatial and one general set, recorded before there were several."""
@@ -31,7 +36,7 @@ AS_EVER = ("fc87c0fdace5c2ba", "490ce3e9caddbd17", "7a02b624544ea0af", "aca570f1
 
 def test_one_set_of_each_kind_gives_the_same_batches_as_ever(small_run: TrainConfig) -> None:
     config = replace(small_run, question_batch_size=4)
-    _, preprocessor = build_policy(config, EpisodeDataset(config.data.episodes))
+    _, preprocessor = build_policy(config, open_episodes(config.data))
     stream = question_stream(config)
     assert stream is not None
     for number, expected in enumerate(AS_EVER):
@@ -110,13 +115,15 @@ def test_little_padding_on_mixed_lengths(small_run: TrainConfig, published: Path
     assert np.mean(shares[False]) > 0.3
 
 
-def test_one_large_picture_is_reduced() -> None:
+def test_one_large_picture_is_reduced(tmp_path: Path) -> None:
     _, preprocessor = build()
     processor = preprocessor.image_processor
     image = np.zeros((900, 1600, 3), np.uint8)
     limit_pixels(processor, 96 * 96)
-    grid = processor(images=[image], return_tensors="pt")["image_grid_thw"][0].tolist()
-    assert grid[1] * grid[2] * processor.patch_size**2 <= 96 * 96
+    processor.save_pretrained(tmp_path)
+    for each in (processor, type(processor).from_pretrained(tmp_path)):
+        grid = each(images=[image], return_tensors="pt")["image_grid_thw"][0].tolist()
+        assert grid[1] * grid[2] * each.patch_size**2 <= 96 * 96, "the limit is saved with the policy"
     with pytest.raises(ValueError, match=r"data\.image_pixels is 10, but images for this backbone have \d+ or more"):
         limit_pixels(processor, 10)
 
@@ -156,13 +163,48 @@ def test_broken_images_stop_a_run_or_are_left_out(
 )
 def test_impossible_mixtures(change: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        DataConfig(Path("e"), spatial_qa=("a",), general_qa=("b",), **change)
+        DataConfig(("e",), spatial_qa=("a",), general_qa=("b",), **change)
+
+
+def test_workers_read_images_inside_parquet(tmp_path: Path) -> None:
+    """Forked workers read from files that the main process has opened, in any order."""
+    images = [np.full((8, 8, 3), number, np.uint8) for number in range(12)]
+    turns = [{"from": "human", "value": "<image>Who?"}, {"from": "gpt", "value": "A cat."}]
+    rows = [{"image": {"bytes": _png(image), "path": None}, "conversations": turns} for image in images]
+    pq.write_table(pa.Table.from_pylist(rows), tmp_path / "train.parquet", row_group_size=3)
+    dataset = QADataset(tmp_path)
+    assert dataset[0].images[0].max() == 0
+    order = [7, 0, 11, 3, 8, 1]
+    loader: Any = DataLoader(_Firsts(dataset), batch_size=None, sampler=order, num_workers=2)
+    assert [int(value) for value in loader] == order
+
+
+class _Firsts(Dataset[int]):
+    def __init__(self, dataset: QADataset) -> None:
+        self.dataset = dataset
+
+    def __getitem__(self, index: int) -> int:
+        return int(self.dataset[index].images[0][0, 0, 0])
+
+
+def _png(image: np.ndarray[Any, Any]) -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(image).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def test_sets_on_the_command_line(small_run: TrainConfig) -> None:
+    options = ["--data.spatial-qa", "a", "hf://b/c@main", "--data.general-qa", "d", "--data.spatial-weights", "2", "1"]
+    data = tyro.cli(TrainConfig, default=small_run, args=options).data
+    assert data.spatial_qa == ("a", "hf://b/c@main")
+    assert data.general_qa == ("d",)
+    assert data.spatial_weights == (2.0, 1.0)
 
 
 def test_processes_walk_one_stream(small_run: TrainConfig) -> None:
     """Packed, two processes with batches of two hold the tokens of one process with batches of four."""
     config = replace(small_run, data=replace(small_run.data, pack_questions=True))
-    episodes = EpisodeDataset(config.data.episodes)
+    episodes = open_episodes(config.data)
     _, preprocessor = build_policy(config, episodes)
     halves = [co_training_data(config, episodes, preprocessor, (rank, 2))[1].questions for rank in range(2)]
     whole = co_training_data(replace(config, question_batch_size=4), episodes, preprocessor, (0, 1))[1].questions

@@ -104,7 +104,8 @@ def merged(module: nn.Module, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
 def _with_factors(layer: Any, name: str, weight: Tensor, state: Mapping[str, Tensor]) -> Tensor:
     """W + scaling · B A."""
     down, up = state[f"{name}.lora_A.default.weight"], state[f"{name}.lora_B.default.weight"]
-    return weight + layer.scaling["default"] * (up @ down)
+    scale: float = layer.scaling["default"]
+    return weight + scale * (up @ down)
 
 
 def _is_adapter(name: str) -> bool:

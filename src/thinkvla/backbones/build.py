@@ -59,31 +59,103 @@ class BackboneParts:
     image_processor: Any
 
 
-def build_backbone(config: BackboneConfig, new_tokens: Sequence[str]) -> BackboneParts:
+@dataclass(frozen=True)
+class BackboneOutline:
+    """A vision-language model's configuration, without weights, and what prepares its inputs.
+
+    Attributes:
+        config: transformers' configuration, with rows for the method's new tokens.
+        attention: implementation of attention.
+        tokenizer: with the new tokens.
+        image_processor: of the model.
+    """
+
+    config: Any
+    attention: Attention
+    tokenizer: Any
+    image_processor: Any
+
+    @property
+    def layers(self) -> int:
+        """Language layers."""
+        return int(self.config.text_config.num_hidden_layers)
+
+    @property
+    def blocks(self) -> int:
+        """Vision blocks."""
+        return int(self.config.vision_config.depth)
+
+    def backbone(self, layers: int | None = None, blocks: int | None = None) -> QwenVL:
+        """An untrained backbone in float32, on torch's default device; with other depths where they are given."""
+        values = self.config.to_dict()
+        text, vision = values["text_config"], values["vision_config"]
+        if layers is not None:
+            listed = {
+                key: value for key, value in text.items() if isinstance(value, list) and len(value) == self.layers
+            }
+            text |= {key: value[:layers] for key, value in listed.items()} | {"num_hidden_layers": layers}
+        if blocks is not None:
+            vision["depth"] = blocks
+            for key in ("deepstack_visual_indexes", "fullatt_block_indexes"):
+                if key in vision:
+                    vision[key] = [0]
+        return restore_backbone(self.config.model_type, values, self.attention).float()
+
+
+def outline_backbone(config: BackboneConfig, new_tokens: Sequence[str]) -> BackboneOutline:
+    """What :func:`build_backbone` gives, without reading or making its weights; raises ValueError as it does."""
+    model, tokenizer, processor = _described(config)
+    _add_special(tokenizer, new_tokens)
+    text = model.text_config
+    text.vocab_size = max(len(tokenizer), text.vocab_size)
+    return BackboneOutline(model, config.attention, tokenizer, processor)
+
+
+def build_backbone(
+    config: BackboneConfig, new_tokens: Sequence[str], dtype: torch.dtype = torch.float32
+) -> BackboneParts:
     """Load or create the model and give it the method's new tokens.
 
     New rows of the embedding and of the output head start at the mean of the old rows.
 
+    Args:
+        config: which model.
+        new_tokens: special tokens that its tokenizer does not have yet.
+        dtype: of the weights of a model that is read; training wants float32.
+
     Raises:
         ValueError: the model cannot be read, is of no family in ``FAMILIES``, or attention is not available.
     """
+    described, tokenizer, processor = _described(config)
     if config.name == "tiny_random":
-        tokenizer, processor = tiny_tokenizer(), tiny_image_processor()
-        backbone = _backbone(tiny_config(tokenizer), config.attention)
+        backbone = _backbone(described, config.attention)
     else:
-        name = str(TINY_BASE) if config.name == "tiny" else config.name
-        published = read_config(name, config.revision)
-        family = published.model_type
-        if family not in FAMILIES:
-            raise ValueError(
-                f"backbone '{name}' is a {family}; expected one of {', '.join(FAMILIES)}, or 'tiny' or 'tiny_random'"
-            )
-        tokenizer, processor = read_preprocessing(name, config.revision)
-        check_tokenizer(name, tokenizer, published)
-        model = read_weights(name, config.revision, published, _initial_attention(config.attention))
+        attention = _initial_attention(config.attention)
+        model = read_weights(_source(config), config.revision, described, attention, dtype)
         backbone = _wrap(model, config.attention)
     add_tokens(backbone.model, tokenizer, new_tokens)
     return BackboneParts(backbone, tokenizer, processor)
+
+
+def _described(config: BackboneConfig) -> tuple[Any, Any, Any]:
+    """Configuration, tokenizer and image processor."""
+    if config.name == "tiny_random":
+        tokenizer = tiny_tokenizer()
+        return tiny_config(tokenizer), tokenizer, tiny_image_processor()
+    name = _source(config)
+    published = read_config(name, config.revision)
+    family = published.model_type
+    if family not in FAMILIES:
+        raise ValueError(
+            f"backbone '{name}' is a {family}; expected one of {', '.join(FAMILIES)}, or 'tiny' or 'tiny_random'"
+        )
+    tokenizer, processor = read_preprocessing(name, config.revision)
+    check_tokenizer(name, tokenizer, published)
+    return published, tokenizer, processor
+
+
+def _source(config: BackboneConfig) -> str:
+    return str(TINY_BASE) if config.name == "tiny" else config.name
 
 
 def restore_backbone(family: str, config: Mapping[str, Any], attention: Attention = "sdpa") -> QwenVL:
@@ -104,12 +176,16 @@ def restore_backbone(family: str, config: Mapping[str, Any], attention: Attentio
 def add_tokens(model: Any, tokenizer: Any, new_tokens: Sequence[str]) -> None:
     """Add special tokens; their embeddings start at the mean of the tokenizer's old ones."""
     old = len(tokenizer)
-    tokenizer.add_special_tokens({"additional_special_tokens": list(new_tokens)}, replace_extra_special_tokens=False)
+    _add_special(tokenizer, new_tokens)
     if len(tokenizer) > model.config.text_config.vocab_size:  # published models have spare rows
         model.resize_token_embeddings(len(tokenizer), mean_resizing=False)
     with torch.no_grad():
         for table in {model.get_input_embeddings().weight, model.get_output_embeddings().weight}:
             table[old : len(tokenizer)] = table[:old].mean(dim=0)
+
+
+def _add_special(tokenizer: Any, new_tokens: Sequence[str]) -> None:
+    tokenizer.add_special_tokens({"additional_special_tokens": list(new_tokens)}, replace_extra_special_tokens=False)
 
 
 def _backbone(config: Any, attention: Attention) -> QwenVL:

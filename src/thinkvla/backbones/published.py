@@ -51,8 +51,8 @@ def read_preprocessing(name: str, revision: str | None) -> tuple[Any, Any]:
         return tokenizer, Qwen2VLImageProcessorPil.from_pretrained(name, revision=revision)
 
 
-def read_weights(name: str, revision: str | None, config: Any, attention: str) -> Any:
-    """The model with its published weights, in float32.
+def read_weights(name: str, revision: str | None, config: Any, attention: str, dtype: torch.dtype) -> Any:
+    """The model with its published weights, in ``dtype``.
 
     Raises:
         ValueError: weights cannot be read, or do not fit ``config``. transformers alone would fill gaps at random.
@@ -63,7 +63,7 @@ def read_weights(name: str, revision: str | None, config: Any, attention: str) -
             revision=revision,
             config=config,
             attn_implementation=attention,
-            dtype=torch.float32,
+            dtype=dtype,
             output_loading_info=True,
         )
     missing = sorted(found["missing_keys"])

@@ -71,3 +71,13 @@ def find_source(address: Path | str, only: Sequence[str] = ()) -> Source:
     card = folder / "README.md"
     # The cache names a snapshot's folder by its commit.
     return Source(path, str(address), folder.name, card if card.is_file() else None)
+
+
+def stated_licence(card: Path | None) -> str | None:
+    """The licence that the front matter of a README.md states; None without a card, or where it states none."""
+    if card is None or not card.is_file():
+        return None
+    from huggingface_hub import RepoCard
+
+    stated = RepoCard.load(card, ignore_metadata_errors=True).data.get("license")
+    return ", ".join(stated) if isinstance(stated, list) else stated

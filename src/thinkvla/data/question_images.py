@@ -114,6 +114,6 @@ def _column_of(file: Path, column: str, group: int) -> Any:
         )
     try:
         with _READING:
-            return _open(file).read_row_group(group, columns=[column])[column]
+            return _open(file).read_row_group(group, columns=[column], use_threads=False)[column]
     except (OSError, pa.ArrowException) as error:
         raise ValueError(f"{file}: row group {group} cannot be read ({error}); restore the file") from error

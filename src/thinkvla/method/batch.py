@@ -92,15 +92,16 @@ class QuestionBatch(_Movable):
         """The same questions in the same order, each in a row of its own, for attention without a block mask."""
         if not (self.tokens.segments_BL >= QUESTION).any():
             return self
-        ids, labels = [], []
+        ids, segments, labels = [], [], []
         for ids_L, segments_L, labels_L in zip(
             self.tokens.ids_BL, self.tokens.segments_BL, self.labels_BL, strict=True
         ):
-            for segment in range(QUESTION, int(segments_L.max()) + 1):
-                ids.append(ids_L[segments_L == segment])
-                labels.append(labels_L[segments_L == segment])
+            asked = segments_L[segments_L >= QUESTION].unique_consecutive()
+            for chosen_L in [segments_L == segment for segment in asked] if len(asked) else [segments_L != PAD]:
+                ids.append(ids_L[chosen_L])
+                segments.append(segments_L[chosen_L].where(segments_L[chosen_L] < QUESTION, PREFIX))
+                labels.append(labels_L[chosen_L])
         pad = torch.nn.utils.rnn.pad_sequence
-        segments = [torch.full_like(row, PREFIX) for row in ids]
         tokens = Tokens(
             pad(ids, batch_first=True),
             pad(segments, batch_first=True, padding_value=PAD),

@@ -112,9 +112,9 @@ class GeometryPretraining:
 
 
 def new_aggregator(sizes: AggregatorConfig) -> Aggregator:
-    """Random weights to train from the beginning: every branch counts in full, and special tokens differ.
+    """Random weights to train from the beginning; VGGT's own first values suit its depth and a trained encoder.
 
-    VGGT's own first values suit its depth and an encoder that was trained before.
+    Every branch counts in full, special tokens differ, and a patch's place weighs as much as what it shows.
     """
     model = Aggregator(sizes)
     for module in model.modules():
@@ -122,6 +122,7 @@ def new_aggregator(sizes: AggregatorConfig) -> Aggregator:
             nn.init.ones_(module.gamma)
     for token in (model.camera_token, model.register_token):
         nn.init.normal_(token, std=0.02)
+    nn.init.normal_(model.patch_embed.pos_embed, std=0.5)
     return model
 
 

@@ -23,7 +23,7 @@ from thinkvla.pretrain.scenes import MOMENTS, Scene, training_scenes, visit
 from thinkvla.progress import progress
 from thinkvla.tabletop.embodiment import TABLETOP
 from thinkvla.tabletop.sensing import FARTHEST
-from thinkvla.train.mixture import shuffled
+from thinkvla.train.order import shuffled
 
 STRIDE = 3
 """Pixels between two points of a map: 32 × 32 points for 96 × 96 pixels."""

@@ -7,12 +7,17 @@ from collections.abc import Callable
 from functools import partial
 
 from thinkvla.method.config import ABLATIONS
+from thinkvla.recipes.bridge import bridge
+from thinkvla.recipes.libero import libero
 from thinkvla.recipes.tabletop import tabletop
 from thinkvla.train.config import TrainConfig
 
 RECIPES: dict[str, Callable[[], TrainConfig]] = {
     "tabletop": tabletop,
     **{f"tabletop_{row.lower()}": partial(tabletop, row) for row in ABLATIONS},
+    "libero": libero,
+    **{f"libero_{row.lower()}": partial(libero, row) for row in ABLATIONS},
+    "bridge": bridge,
 }
 
 

@@ -43,7 +43,7 @@ def tabletop(ablation: str = "R7", data: Path = DATA) -> TrainConfig:
             episodes=(str(data / "episodes"),),
             spatial_qa=(str(data / "spatial_qa"),),
             general_qa=(str(data / "general_qa"),),
-            pack_questions=False,  # short answers about pictures of one size: hardly anything to gain
+            pack_questions=False,  # as the shipped policies were trained
             normalization="range",
             held_out=0.02,
         ),

@@ -18,12 +18,12 @@ from thinkvla.pretrain.views import write_views
 
 SUITES = ("object", "spatial", "height", "transparent")
 SCENES = 7000
-STEPS = 4800
+STEPS = 4000
 
 
 def vggt_tiny(folder: Path) -> PretrainConfig:
     """The run that made the shipped teacher, in ``folder``."""
-    return PretrainConfig(pictures=folder / "views", output=folder / "run", steps=STEPS, peak_lr=1e-3, workers=0)
+    return PretrainConfig(pictures=folder / "views", output=folder / "run", steps=STEPS, workers=0)
 
 
 def main(folder: Path) -> Path:

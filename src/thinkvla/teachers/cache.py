@@ -10,16 +10,15 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
-from thinkvla.contract import Embodiment, Image
 from thinkvla.files import check_space, new_file
 from thinkvla.progress import progress
+from thinkvla.teachers.inputs import FrameSource, TeacherInputs
 from thinkvla.teachers.protocol import GeometryTeacher
 from thinkvla.teachers.rows import from_rows, row_type, to_rows
 
@@ -28,23 +27,6 @@ BATCH = 64
 SHARD = 1024
 """Frames of a file; a build that was killed loses no more."""
 KEY = "key.json"
-
-
-class FrameSource(Protocol):
-    """What the cache needs of a data set; :class:`~thinkvla.data.lerobot_reader.EpisodeDataset` has it."""
-
-    embodiment: Embodiment
-    fingerprint: str
-
-    def __len__(self) -> int: ...
-
-    def frames(self, index: int) -> dict[str, Image]:
-        """Camera → (H, W, 3) uint8 RGB."""
-        ...
-
-    def point_maps(self, index: int) -> NDArray[np.float16]:
-        """(V, H, W, 3) metres, robot base frame."""
-        ...
 
 
 class FeatureCache:
@@ -167,22 +149,16 @@ def _write_shard(
     shape: tuple[int, ...],
     kind: np.dtype[np.void],
 ) -> None:
+    inputs = TeacherInputs(teacher.wants, dataset)
     with new_file(file, int(np.prod(shape)) * kind.itemsize) as partial:
         rows = np.lib.format.open_memmap(partial, mode="w+", dtype=kind, shape=shape)
         for start in range(0, len(frames), BATCH):
             indices = frames[start : start + BATCH]
+            asked = torch.from_numpy(np.stack([inputs[index] for index in indices]))
             with torch.inference_mode():
-                values = teacher.features(_inputs(teacher, dataset, indices))
+                values = teacher.features(asked)
             rows[start : start + len(indices)] = to_rows(values.cpu().numpy())
         rows.flush()
-
-
-def _inputs(teacher: GeometryTeacher, dataset: FrameSource, indices: range) -> Tensor:
-    if teacher.wants == "point_maps":
-        return torch.from_numpy(np.stack([dataset.point_maps(index) for index in indices]))
-    cameras = dataset.embodiment.cameras
-    steps = [dataset.frames(index) for index in indices]
-    return torch.from_numpy(np.stack([np.stack([step[camera] for camera in cameras]) for step in steps]))
 
 
 def _key(teacher: GeometryTeacher, dataset: FrameSource) -> dict[str, str]:

@@ -2,30 +2,42 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
 
+from thinkvla.teachers import depth_anything, vggt
 from thinkvla.teachers.protocol import GeometryTeacher
 from thinkvla.teachers.simulator import SimulatorTeacher
-from thinkvla.teachers.vggt import VggtTeacher
 
-TeacherName = Literal["simulator", "vggt"]
+TeacherName = Literal["simulator", "vggt", "depth_anything"]
+PUBLISHED: dict[str, tuple[Callable[[Path, tuple[int, int]], GeometryTeacher], str]] = {
+    "vggt": (vggt.VggtTeacher, vggt.LICENCE),
+    "depth_anything": (depth_anything.DepthAnythingTeacher, depth_anything.LICENCE),
+}
+
+log = logging.getLogger(__name__)
 
 
 def build_teacher(name: TeacherName, weights: Path | None, view_size: tuple[int, int]) -> GeometryTeacher:
-    """The teacher of that name.
+    """The teacher of that name; says which licences published weights have.
 
     Args:
-        name: ``simulator`` reads true point maps, ``vggt`` sees images.
-        weights: file or folder of a learned teacher's weights.
+        name: ``simulator`` reads true point maps; ``vggt`` and ``depth_anything`` see images.
+        weights: file or folder of a published network's weights.
         view_size: (height, width) of the images, pixels.
 
     Raises:
         ValueError: weights are missing, not wanted, or another network's.
     """
-    if (weights is None) == (name == "vggt"):
+    if (weights is None) == (name in PUBLISHED):
         raise ValueError(
             f"data.teacher_weights is {weights}, but the teacher '{name}' "
             + ("needs them: give the file or folder" if weights is None else "has none: leave it out")
         )
-    return VggtTeacher(weights, view_size) if weights is not None else SimulatorTeacher()
+    if weights is None:
+        return SimulatorTeacher()
+    teacher, licence = PUBLISHED[name]
+    log.warning(licence, weights)
+    return teacher(weights, view_size)

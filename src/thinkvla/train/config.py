@@ -15,6 +15,7 @@ from thinkvla.teachers.registry import TeacherName
 
 Precision = Literal["auto", "float32", "bf16", "bf16_matmul"]
 Distribution = Literal["ddp", "fsdp", "zero2"]
+TeacherFeatures = Literal["cached", "online"]
 
 
 @dataclass(frozen=True)
@@ -38,9 +39,9 @@ class DataConfig:
         skip_unreadable_images: leave out questions of which an image cannot be read, and say how many; an error by
             default, and where they are more than 5 % of a set.
         pack_questions: let questions share rows of a batch, so that less than a tenth of it is padding.
-        teacher: geometry teacher whose features are cached beside the episodes: ``simulator`` reads true point maps,
-            ``vggt`` sees images.
-        teacher_weights: file or folder of a learned teacher's weights, for ``vggt``.
+        teacher: geometry teacher: ``simulator`` reads true point maps, ``vggt`` and ``depth_anything`` see images.
+        teacher_weights: file or folder of a published teacher's weights.
+        teacher_features: ``cached`` beside the episodes before the first step, or computed ``online`` in every step.
         normalization: bounds of the action normalization; by default what the embodiment's specification says, and
             ``min_max`` for data sets that need none.
         held_out: share of the episodes of each data set, the last ones, kept from training; their action error is
@@ -64,6 +65,7 @@ class DataConfig:
     pack_questions: bool = True
     teacher: TeacherName = "simulator"
     teacher_weights: Path | None = None
+    teacher_features: TeacherFeatures = "cached"
     normalization: Normalization | None = None
     held_out: float = 0.0
     decode_once: bool = True

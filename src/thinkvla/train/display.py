@@ -73,6 +73,8 @@ class Display:
 
     def held_out(self, step: int, error: float) -> None:
         """Log the action error on held-out demonstrations."""
+        if not self.main:
+            return
         self.folder.log({"step": step, "held_out/action": error})
         assert self.board is not None
         self.board.add_scalar("held_out/action", error, step)

@@ -11,11 +11,12 @@ units, while the action head stays in float32, and does not run on CPU processes
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Callable
 from datetime import timedelta
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 import torch
 import torch.distributed as dist
@@ -46,7 +47,7 @@ def start(config: TrainConfig) -> Accelerator:
     told = {"ACCELERATE_USE_FSDP": "FSDP", "ACCELERATE_USE_DEEPSPEED": "DeepSpeed"}
     for variable, name in told.items():
         if os.environ.get(variable, "").lower() == "true" and (name, config.distribution) != ("DeepSpeed", "zero2"):
-            raise ValueError(
+            _refuse(
                 f"accelerate's configuration turns {name} on ({variable}=true), and this run's distribution is "
                 f"'{config.distribution}'; leave it out there, and choose with --distribution ddp, fsdp or zero2"
             )
@@ -59,7 +60,7 @@ def start(config: TrainConfig) -> Accelerator:
             kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=idle)],
         )
     if find_spec("deepspeed") is None:
-        raise ValueError(
+        _refuse(
             "distribution is 'zero2', which needs DeepSpeed, and that is not installed; pip install "
             "'thinkvla[zero]', or choose --distribution fsdp"
         )
@@ -99,7 +100,7 @@ def main_first(accelerator: Accelerator, work: Callable[[], Result]) -> Result:
         dist.broadcast_object_list(failed, src=0, group=group)
 
 
-def give_up(accelerator: Accelerator, error: Exception) -> None:
+def give_up(accelerator: Accelerator, error: Exception) -> NoReturn:
     """End a run for a reason that every process knows: the main one raises it, the others' exit is silent."""
     if accelerator.is_main_process:
         raise error
@@ -153,7 +154,7 @@ def whole_weights(policy: ThinkVLA, accelerator: Accelerator) -> dict[str, Tenso
         seen.add(id(tensor))
         value = _whole(tensor.detach())
         if accelerator.is_main_process:
-            gathered[name] = value.contiguous()
+            gathered[name] = value.cpu().contiguous()
     return gathered
 
 
@@ -172,7 +173,7 @@ def whole_optimizer_state(optimizer: Any, model: Any, accelerator: Accelerator, 
         for name, value in values.items():
             whole = _whole(value)
             if accelerator.is_main_process:
-                gathered.setdefault(number, {})[name] = whole
+                gathered.setdefault(number, {})[name] = whole.cpu()
     return {"state": gathered, "param_groups": state["param_groups"]} if accelerator.is_main_process else {}
 
 
@@ -237,6 +238,13 @@ def shares(distribution: Distribution, accelerator: Accelerator) -> bool:
     return distribution == "fsdp" and accelerator.num_processes > 1
 
 
+def _refuse(message: str) -> NoReturn:
+    """Raise a ValueError before the processes know each other: in the first one; the others exit."""
+    if int(os.environ.get("RANK", "0")) == 0:
+        raise ValueError(message)
+    raise SystemExit(0)
+
+
 def _several() -> bool:
     return int(os.environ.get("WORLD_SIZE", "1")) > 1
 
@@ -255,6 +263,8 @@ def _shard(policy: ThinkVLA, accelerator: Accelerator, config: TrainConfig) -> N
         raise ValueError(
             "distribution is 'fsdp', but this backbone does not name the blocks to shard; choose --distribution ddp"
         )
+    # Torch warns that outputs of ours are views: changing them in place would break it, and nothing does.
+    warnings.filterwarnings("ignore", message="FSDP2-wrapped module", category=UserWarning)
     rounded = torch.bfloat16 if _autocasts(config) else None
     precise = MixedPrecisionPolicy(cast_forward_inputs=False)
     usual = MixedPrecisionPolicy(param_dtype=rounded, reduce_dtype=torch.float32, cast_forward_inputs=False)
@@ -265,7 +275,7 @@ def _shard(policy: ThinkVLA, accelerator: Accelerator, config: TrainConfig) -> N
 
 
 def _whole(tensor: Tensor) -> Tensor:
-    return tensor.full_tensor().cpu() if isinstance(tensor, DTensor) else tensor
+    return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
 
 
 def _spread_like(parameter: Tensor, value: Tensor) -> Tensor:

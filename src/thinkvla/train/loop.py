@@ -22,14 +22,17 @@ from thinkvla.method.objective import ACTION, REASONING, counts, question_sums, 
 from thinkvla.method.policy import ThinkVLA
 from thinkvla.method.reasoning import anchor_similarity
 from thinkvla.preprocessor import Preprocessor
+from thinkvla.teachers.protocol import GeometryTeacher
 from thinkvla.train import distribution
 from thinkvla.train.config import TrainConfig
 from thinkvla.train.display import Display
 from thinkvla.train.mixture import CoTrainingData, MicroBatch
+from thinkvla.train.online import with_features
 from thinkvla.train.optimizer import set_learning_rate
 from thinkvla.train.precision import matrix_products
+from thinkvla.train.provenance import describe_data
 from thinkvla.train.run_folder import STATE, RunFolder
-from thinkvla.train.setup import build_policy, co_training_data, describe_data, open_episodes
+from thinkvla.train.setup import build_policy, co_training_data, online_teacher, open_episodes
 
 SIMILARITY = "anchor_similarity"
 HELD_OUT_BATCHES = 16
@@ -40,8 +43,8 @@ class TrainingDiverged(RuntimeError):
     """A loss became NaN or infinite; the message names the step and the term."""
 
 
-def train(config: TrainConfig, *, resume: bool = False) -> Path:
-    """Run ``config`` to its end and return the folder of the final policy.
+def train(config: TrainConfig, *, resume: bool = False, command: str | None = None) -> Path:
+    """Run ``config`` to its end and return the folder of the final policy; ``command`` is kept with the run.
 
     Every process of a launch by ``torchrun`` or ``accelerate launch`` calls this with the same arguments. An error that
     all of them meet is raised in the main process alone; the others exit.
@@ -52,25 +55,25 @@ def train(config: TrainConfig, *, resume: bool = False) -> Path:
     """
     accelerator = distribution.start(config)
     with matrix_products(rounded=config.precision == "bf16_matmul"):
-        return _train(config, accelerator, resume=resume)
+        return _train(config, accelerator, resume=resume, command=command)
 
 
-def _train(config: TrainConfig, accelerator: Accelerator, *, resume: bool) -> Path:
+def _train(config: TrainConfig, accelerator: Accelerator, *, resume: bool, command: str | None) -> Path:
     main, processes = accelerator.is_main_process, accelerator.num_processes
     folder = RunFolder(config, processes)
 
-    def set_up() -> tuple[ThinkVLA, Preprocessor, CoTrainingData]:
+    def set_up() -> tuple[ThinkVLA, Preprocessor, CoTrainingData, GeometryTeacher | None]:
         if main:
             folder.check(resume=resume)
         episodes = open_episodes(config.data)
         policy, preprocessor = build_policy(config, episodes)
         data = co_training_data(config, episodes, preprocessor, (accelerator.process_index, processes))
         if main:
-            folder.take_up() if resume else folder.create()
-            folder.record_data(describe_data(config.data, episodes))
-        return policy, preprocessor, data
+            folder.take_up() if resume else folder.create(command)
+            folder.record_data(describe_data(config, episodes, data.questions))
+        return policy, preprocessor, data, online_teacher(config, episodes)
 
-    policy, preprocessor, data = distribution.main_first(accelerator, set_up)
+    policy, preprocessor, data, teacher = distribution.main_first(accelerator, set_up)
     [begin, done] = broadcast_object_list([folder.steps_done(), folder.policy.exists()])
     if done:
         return folder.policy
@@ -93,6 +96,7 @@ def _train(config: TrainConfig, accelerator: Accelerator, *, resume: bool) -> Pa
             micro_batches = list(islice(batches, config.accumulation))
             waited = time.perf_counter() - waited
             micro_batches = with_draws(micro_batches, config, step, accelerator)
+            micro_batches = [_taught(micro, teacher, accelerator.device) for micro in micro_batches]
             if distribution.shares(config.distribution, accelerator):
                 micro_batches = [_same_road(micro) for micro in micro_batches]
             rate = set_learning_rate(optimizer, step, config.steps, config.optimizer)
@@ -104,7 +108,7 @@ def _train(config: TrainConfig, accelerator: Accelerator, *, resume: bool) -> Pa
             display.step(step + 1, losses, rate, norm, samples, waited)
             if (step + 1) % config.save_every == 0:
                 if data.robot.held_out_frames:
-                    display.held_out(step + 1, held_out_error(model, data, accelerator))
+                    display.held_out(step + 1, held_out_error(model, data, teacher, accelerator))
                 shards = folder.shards(step + 1)
                 state = distribution.whole_optimizer_state(optimizer, model, accelerator, shards)
                 tensors = distribution.whole_weights(policy, accelerator)
@@ -172,13 +176,14 @@ def co_training_step(
             sums = robot_sums(output, robot)
             if questions is not None:
                 sums |= question_sums(scores, questions)
-            means = {term: value / count[term] for term, value in sums.items()}
             # Gradients are averaged over processes, hence the factor.
-            accelerator.backward(sum(weight[term] * value for term, value in means.items()) * processes)
+            loss = sum(weight[term] * value / count[term] for term, value in sums.items()) * processes
+            accelerator.backward(loss)
+        means = {term: value.detach() / count[term] for term, value in sums.items()}
         if output.anchor_BRD is not None and output.teacher_BRD is not None:
             means[SIMILARITY] = anchor_similarity(output.teacher_BRD, output.anchor_BRD).sum() / count[REASONING]
-        for term, value in means.items():
-            values[term] = values.get(term, 0) + value.detach()
+        for term, mean in means.items():
+            values[term] = values.get(term, 0) + mean
     reduced: Any = accelerator.reduce(torch.stack(list(values.values())), reduction="sum")
     result = dict(zip(values, reduced.tolist(), strict=True))
     for term, value in result.items():
@@ -188,13 +193,16 @@ def co_training_step(
 
 
 @torch.no_grad()
-def held_out_error(model: Any, data: CoTrainingData, accelerator: Accelerator) -> float:
+def held_out_error(
+    model: Any, data: CoTrainingData, teacher: GeometryTeacher | None, accelerator: Accelerator
+) -> float:
     """Mean L1 of normalized actions on demonstrations that are not trained on; processes share the work."""
     model.eval()
     found = torch.zeros(2, device=accelerator.device)
     for first in range(0, HELD_OUT_BATCHES, accelerator.num_processes):
         number = first + accelerator.process_index
-        batch = data.held_out(min(number, HELD_OUT_BATCHES - 1)).to(accelerator.device)
+        batch = data.held_out(min(number, HELD_OUT_BATCHES - 1))
+        batch = with_features(batch, teacher, accelerator.device).to(accelerator.device)
         with accelerator.autocast():
             error = robot_sums(model(batch)[0], batch)[ACTION]
         if number < HELD_OUT_BATCHES:  # else computed to keep step with the other processes
@@ -203,6 +211,10 @@ def held_out_error(model: Any, data: CoTrainingData, accelerator: Accelerator) -
     distribution.settle(model)
     total: Any = accelerator.reduce(found, reduction="sum")
     return float(total[0] / total[1])
+
+
+def _taught(micro: MicroBatch, teacher: GeometryTeacher | None, device: torch.device) -> MicroBatch:
+    return replace(micro, robot=with_features(micro.robot, teacher, device))
 
 
 def _same_road(micro: MicroBatch) -> MicroBatch:

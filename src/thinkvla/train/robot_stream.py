@@ -4,13 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any, Protocol
+
+from numpy.typing import NDArray
 
 from thinkvla.contract import Observation
 from thinkvla.data.lerobot_reader import EpisodeDataset
 from thinkvla.method.batch import RobotBatch
 from thinkvla.preprocessor import Preprocessor, RobotSample
-from thinkvla.teachers.cache import FeatureCache
 from thinkvla.train.order import mixed, shuffled
+
+
+class PerFrame(Protocol):
+    """An array for each frame of a data set."""
+
+    def __getitem__(self, index: int, /) -> NDArray[Any]: ...
 
 
 @dataclass(frozen=True)
@@ -19,16 +27,17 @@ class RobotSource:
 
     Attributes:
         episodes: demonstrations.
-        geometry: the teacher's features of the same frames, or None.
+        geometry: the teacher's features of the same frames, or what it is to be asked about them in the training step,
+            or None.
         kept: frames that are trained on, the first ones; whole episodes.
     """
 
     episodes: EpisodeDataset
-    geometry: FeatureCache | None
+    geometry: PerFrame | None
     kept: int
 
     @staticmethod
-    def of(episodes: EpisodeDataset, geometry: FeatureCache | None, held_out: float) -> RobotSource:
+    def of(episodes: EpisodeDataset, geometry: PerFrame | None, held_out: float) -> RobotSource:
         """A data set of which the share ``held_out`` of the episodes, the last ones, is not trained on.
 
         Raises:

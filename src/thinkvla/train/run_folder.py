@@ -2,7 +2,7 @@
 
 RUN/config.json        resolved configuration      RUN/metrics.jsonl   one line per logged step
 RUN/versions.json      software and machine        RUN/tensorboard/    the same curves
-RUN/data.json          data sets, their revisions and fingerprints
+RUN/data.json          data sets, their revisions and fingerprints         RUN/command.txt   what was typed
 RUN/checkpoints/step-000500/   a policy folder, with training/ beside it for resuming
 RUN/policy/            the final policy
 
@@ -28,6 +28,7 @@ from thinkvla.train.config import TrainConfig, plain
 from thinkvla.versions import versions
 
 STATE = "training/state.pt"
+COMMAND = "command.txt"
 FREE = ("output", "batch_size", "question_batch_size", "accumulation", "processes", "distribution", "data.workers")
 """What a run may be resumed with other values of, as long as a step still holds as many samples."""
 
@@ -65,12 +66,14 @@ class RunFolder:
         elif self.path.exists():
             raise ValueError(f"{self.path} exists and is not overwritten; choose another output, or --resume the run")
 
-    def create(self) -> None:
-        """Make the folder with the resolved configuration and versions."""
+    def create(self, command: str | None) -> None:
+        """Make the folder with the resolved configuration, versions, and the command line if there was one."""
         clean_up(self.path.parent, self.path.name)
         with new_folder(self.path, durable=True) as partial:
             _write(partial / "config.json", self._values())
             _write(partial / "versions.json", versions())
+            if command is not None:
+                (partial / COMMAND).write_text(command + "\n", encoding="utf-8")
 
     def take_up(self) -> None:
         """Make an existing folder ready to go on: remove what a killed run left half done, and later steps' log."""
@@ -98,7 +101,10 @@ class RunFolder:
                 partial.write_text(text, encoding="utf-8")
             return
         then, now = (
-            {entry["source"]: {key: value for key, value in entry.items() if key != "path"} for entry in entries}
+            {
+                f"{entry['kind']} {entry['source']}": {key: value for key, value in entry.items() if key != "path"}
+                for entry in entries
+            }
             for entries in (json.loads(path.read_text(encoding="utf-8")), data)
         )
         changed = _differences(then, now)

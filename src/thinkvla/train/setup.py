@@ -25,13 +25,16 @@ from thinkvla.data.statistics import VectorStatistics
 from thinkvla.method.policy import ThinkVLA
 from thinkvla.method.prompts import new_tokens
 from thinkvla.preprocessor import ActionNormalizer, Preprocessor, Robot, limit_pixels, prepare_images
-from thinkvla.teachers.cache import FeatureCache, build_cache
+from thinkvla.teachers.cache import build_cache
 from thinkvla.teachers.grid import no_finer
+from thinkvla.teachers.inputs import TeacherInputs
+from thinkvla.teachers.protocol import GeometryTeacher
 from thinkvla.teachers.registry import build_teacher
 from thinkvla.train.config import DataConfig, TrainConfig
 from thinkvla.train.mixture import CoTrainingData
+from thinkvla.train.precision import matrix_products
 from thinkvla.train.question_stream import Mixture, QuestionStream
-from thinkvla.train.robot_stream import RobotSource, RobotStream
+from thinkvla.train.robot_stream import PerFrame, RobotSource, RobotStream
 
 GRIPPER = (6,)
 """The dimension that is not normalized in data sets that need no specification."""
@@ -51,24 +54,6 @@ def open_episodes(data: DataConfig) -> tuple[EpisodeDataset, ...]:
         EpisodeDataset(source.path, spec=spec, revision=source.revision, decode_once=data.decode_once)
         for source, spec in zip(sources, specs, strict=True)
     )
-
-
-def describe_data(data: DataConfig, episodes: Sequence[EpisodeDataset]) -> list[dict[str, Any]]:
-    """What a run was trained on, JSON-ready: one entry a data set."""
-    weights = data.weights or [None] * len(episodes)
-    return [
-        {
-            "source": address,
-            "path": str(one.path.absolute()),
-            "revision": one.revision,
-            "fingerprint": one.fingerprint,
-            "embodiment": one.embodiment.name,
-            "episodes": len(one.episodes),
-            "frames": len(one),
-            "weight": weight,
-        }
-        for address, one, weight in zip(data.episodes, episodes, weights, strict=True)
-    ]
 
 
 def robots(data: DataConfig, episodes: Sequence[EpisodeDataset]) -> list[Robot]:
@@ -144,23 +129,30 @@ def build_policy(config: TrainConfig, episodes: Sequence[EpisodeDataset]) -> tup
 
 def _new_policy(config: TrainConfig, episodes: Sequence[EpisodeDataset]) -> tuple[ThinkVLA, Preprocessor]:
     """A policy over a backbone that knows nothing of robots."""
-    robot, *others = robots(config.data, episodes)
     parts = build_backbone(config.backbone, new_tokens(config.method))
+    preprocessor = new_preprocessor(config, episodes, parts.tokenizer, parts.image_processor)
+    prompts = preprocessor.prompts
+    policy = ThinkVLA(parts.backbone, config.method, tuple(prompts.anchor), tuple(prompts.queries))
+    return policy, preprocessor
+
+
+def new_preprocessor(
+    config: TrainConfig, episodes: Sequence[EpisodeDataset], tokenizer: Any, image_processor: Any
+) -> Preprocessor:
+    """The preprocessor of a run, over the backbone's tokenizer and image processor."""
+    robot, *others = robots(config.data, episodes)
     if config.data.image_pixels is not None:
-        limit_pixels(parts.image_processor, config.data.image_pixels)
-    preprocessor = Preprocessor(
+        limit_pixels(image_processor, config.data.image_pixels)
+    return Preprocessor(
         robot.embodiment,
         config.method,
         robot.normalizer,
-        parts.tokenizer,
-        parts.image_processor,
+        tokenizer,
+        image_processor,
         config.action_text,
         config.reasoning_text,
         others,
     )
-    prompts = preprocessor.prompts
-    policy = ThinkVLA(parts.backbone, config.method, tuple(prompts.anchor), tuple(prompts.queries))
-    return policy, preprocessor
 
 
 def _continue_policy(
@@ -182,13 +174,11 @@ def _continue_policy(
     return policy, preprocessor
 
 
-def geometry_features(config: TrainConfig, episodes: EpisodeDataset, grid: tuple[int, int]) -> FeatureCache | None:
-    """The geometry teacher's features of all frames, computed now unless cached; None without the adapter.
+def geometry_teacher(config: TrainConfig, episodes: EpisodeDataset) -> GeometryTeacher | None:
+    """The teacher for the views of ``episodes``; None without the adapter.
 
-    Args:
-        config: of the run.
-        episodes: whose frames.
-        grid: (h, w) patches of a view in the policy; a finer teacher is kept on this grid.
+    Raises:
+        ValueError: its weights do not fit, or its features are of another size than the method expects.
     """
     if not config.method.geometry_adapter:
         return None
@@ -198,8 +188,33 @@ def geometry_features(config: TrainConfig, episodes: EpisodeDataset, grid: tuple
             f"method.geometry_dim is {config.method.geometry_dim}, but the teacher '{config.data.teacher}' gives "
             f"features of size {teacher.dim}; set it to that"
         )
+    return teacher
+
+
+def online_teacher(config: TrainConfig, episodes: Sequence[EpisodeDataset]) -> GeometryTeacher | None:
+    """The teacher that is asked in every training step, about the data sets' common image size; None if cached."""
+    return geometry_teacher(config, episodes[0]) if config.data.teacher_features == "online" else None
+
+
+def geometry_of_frames(config: TrainConfig, episodes: EpisodeDataset, grid: tuple[int, int]) -> PerFrame | None:
+    """The teacher's features of all frames, computed now unless cached; what it is to be asked where it is online.
+
+    Args:
+        config: of the run.
+        episodes: whose frames.
+        grid: (h, w) patches of a view in the policy; features of a finer teacher are kept on this grid.
+
+    Returns:
+        None without the adapter.
+    """
+    teacher = geometry_teacher(config, episodes)
+    if teacher is None:
+        return None
+    if config.data.teacher_features == "online":
+        return TeacherInputs(teacher.wants, episodes)
     kept = no_finer(teacher, grid)
-    return build_cache(kept, episodes, episodes.cache / f"geometry-{kept.fingerprint}-{episodes.fingerprint}")
+    with matrix_products(rounded=False):  # features are the same whatever precision the run has
+        return build_cache(kept, episodes, episodes.cache / f"geometry-{kept.fingerprint}-{episodes.fingerprint}")
 
 
 def patch_grid(preprocessor: Preprocessor) -> tuple[int, int]:
@@ -242,12 +257,12 @@ def _readable(questions: QADataset) -> QADataset:
 
 
 def robot_stream(config: TrainConfig, episodes: Sequence[EpisodeDataset], grid: tuple[int, int]) -> RobotStream:
-    """Demonstrations of the whole run, with the teacher's features where the method wants them.
+    """Demonstrations of the whole run, with the teacher's features (or its inputs) where the method wants them.
 
     ``grid`` is the policy's own (h, w) of patches a view.
     """
     held_out = config.data.held_out
-    sources = [RobotSource.of(one, geometry_features(config, one, grid), held_out) for one in episodes]
+    sources = [RobotSource.of(one, geometry_of_frames(config, one, grid), held_out) for one in episodes]
     return RobotStream(sources, config.data.weights, chunk=config.method.chunk, seed=config.seed)
 
 
