@@ -50,6 +50,7 @@ from thinkvla.train.mixture import MicroBatch
 
 PAPER_BATCH, LARGEST_BATCH = 4, 256
 SMALL_TEACHER = AggregatorConfig(image_size=112, width=384, heads=6, depth=3, encoder_depth=12)
+QUESTION = "Which is closer to the camera?"
 ANSWER = "The red cube is at (0.12, 0.40, 0.55). The blue ball is at (0.31, 0.22, 0.61). " * 2 + "The answer is A."
 
 
@@ -146,7 +147,7 @@ class Bench:
     def _questions(self, batch: int) -> QuestionBatch:
         seen = common.observations(self.preprocessor, batch)
         return self.preprocessor.question_batch(
-            [QuestionSample(one.images["front"], "Which is closer to the camera?", ANSWER, True) for one in seen]
+            [QuestionSample((one.images["front"],), ((QUESTION, ANSWER),), True) for one in seen]
         )
 
 

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from tiny_models import EMBODIMENT, build, robot_batch
 
 from thinkvla.backbones.tiny import tiny_image_processor
-from thinkvla.preprocessor import ActionNormalizer, Normalization, _keeps_size, _patches
+from thinkvla.contract import Normalization
+from thinkvla.preprocessor import ActionNormalizer, _keeps_size, _patches
 
 STATISTICS = {
     "min": np.array([-2.0, 0.0, 1.0, -1.0, -1.0, -1.0, -1.0]),

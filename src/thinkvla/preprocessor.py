@@ -190,6 +190,11 @@ class Preprocessor:
         """Of actions; raises ValueError if there are several embodiments."""
         return self.robot().normalizer
 
+    @property
+    def image_size(self) -> tuple[int, int]:
+        """(height, width) of a view, the same of all embodiments."""
+        return next(iter(self.robots.values())).embodiment.image_size
+
     def robot(self, name: str | None = None) -> Robot:
         """An embodiment by name, or the only one.
 

@@ -235,6 +235,17 @@ def test_a_dataset_travels_to_a_worker_without_its_frames(dataset_path: Path, tm
     np.testing.assert_array_equal(pickle.loads(sent).frames(5)["front"], dataset.frames(5)["front"])
 
 
+def test_forked_workers_decode_one_by_one_what_their_parent_has_open(dataset_path: Path) -> None:
+    """Letting go of a decoder that a parent has made would wait for ever for its threads."""
+    once, single = EpisodeDataset(dataset_path), EpisodeDataset(dataset_path, decode_once=False)
+    single.frames(0)
+    with multiprocessing.get_context("fork").Pool(2) as pool:
+        found = pool.map_async(single.frames, range(33)).get(timeout=100)
+    for index, frames in enumerate(found):
+        for camera, image in frames.items():
+            np.testing.assert_array_equal(image, once.frames(index)[camera])
+
+
 def test_an_edited_dataset_is_usable_after_a_refresh(dataset_path: Path) -> None:
     file = dataset_path / "data/chunk-000/file-000.parquet"
     table = pq.read_table(file)

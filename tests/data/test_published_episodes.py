@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
+import pickle
 import re
 import shutil
 from dataclasses import fields, replace
@@ -278,7 +280,7 @@ def test_a_killed_build_goes_on_where_it_stopped(tmp_path: Path, monkeypatch: py
     final.unlink()
 
     recording = open_recording(root, SPEC)
-    decoded = []
+    decoded: list[str] = []
 
     class Killed(BaseException):
         pass
@@ -297,15 +299,50 @@ def test_a_killed_build_goes_on_where_it_stopped(tmp_path: Path, monkeypatch: py
     assert len(record.read_text().splitlines()) == 2
     assert not final.exists()
 
-    rest = []
-    monkeypatch.setattr(
-        "thinkvla.data.frame_cache.decode_file", lambda r, file: (rest.append(file.path.name), decode_file(r, file))[1]
-    )
+    rest: list[str] = []
+
+    def counted(recording: Any, file: Any) -> Any:
+        rest.append(file.path.name)
+        return decode_file(recording, file)
+
+    monkeypatch.setattr("thinkvla.data.frame_cache.decode_file", counted)
     again = EpisodeDataset(root, spec=SPEC)
     for index, image in enumerate(expected):
         np.testing.assert_array_equal(again.frames(index)["front"], image)
     assert len(rest) == sum(len(frame_files(recording, camera)) for camera in SPEC.cameras) - 2
     assert sorted(path.name for path in cache.glob("frames-*")) == [final.name]
+
+
+def test_frames_decoded_one_by_one(published: Path) -> None:
+    """The same as all at once, in any order, in a worker too; images in tables cannot be had like that."""
+    spec = replace(SPEC, cameras={"front": CAMERAS["front"]}, image_size=(32, 32))
+    once = EpisodeDataset(published, spec=spec)
+    single = EpisodeDataset(published, spec=spec, decode_once=False)
+    order = [*np.random.default_rng(0).permutation(30), *range(30), -1]
+    for index in order:
+        np.testing.assert_array_equal(single.frames(int(index))["front"], once.frames(int(index))["front"])
+    sent = pickle.loads(pickle.dumps(single))
+    np.testing.assert_array_equal(sent.frames(12)["front"], once.frames(12)["front"])
+    with multiprocessing.get_context("fork").Pool(2) as pool:
+        found = pool.map_async(single.frames, range(30)).get(timeout=100)
+    for index, frames in enumerate(found):
+        np.testing.assert_array_equal(frames["front"], once.frames(index)["front"])
+    with pytest.raises(ValueError, match=r"wrist_image' stand in the tables.*data\.decode_once"):
+        EpisodeDataset(published, spec=SPEC, decode_once=False).frames(0)
+
+
+def test_broken_videos_decoded_one_by_one(published: Path) -> None:
+    spec = replace(SPEC, cameras={"front": CAMERAS["front"]})
+    video = sorted((published / "videos").rglob("*.mp4"))[0]
+    video.write_bytes(b"no video")
+    with pytest.raises(ValueError, match=r"mp4: the video cannot be decoded"):
+        EpisodeDataset(published, spec=spec, decode_once=False).frames(0)
+    shutil.copy(sorted((FIXTURES / "lerobot_v21/videos").rglob("*.mp4"))[1], video)
+    with pytest.raises(ValueError, match="frame 9 is missing"):
+        EpisodeDataset(published, spec=spec, decode_once=False).frames(9)
+    video.unlink()
+    with pytest.raises(ValueError, match="the video file is missing"):
+        EpisodeDataset(published, spec=spec, decode_once=False).frames(0)
 
 
 def test_faults_of_a_specification(tmp_path: Path) -> None:

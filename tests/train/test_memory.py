@@ -35,11 +35,11 @@ def test_extrapolation_is_exact_for_what_it_assumes(
 
 def test_parameters_are_counted_once_and_by_who_trains_them() -> None:
     policy, _ = build()
-    tied = policy.backbone.model.lm_head.weight  # type: ignore[attr-defined,union-attr]
+    tied = policy.backbone.model.lm_head.weight  # type: ignore[attr-defined]
     everything = sum(p.numel() for p in policy.backbone.parameters())  # type: ignore[attr-defined]
     policy.backbone.requires_grad_(False)  # type: ignore[attr-defined]
     found = count_parameters(policy)
-    assert tied is policy.backbone.model.get_input_embeddings().weight  # type: ignore[attr-defined,union-attr]
+    assert tied is policy.backbone.model.get_input_embeddings().weight  # type: ignore[attr-defined]
     assert found.backbone == found.frozen == everything
     assert found.method == found.trained > 0
 
@@ -49,9 +49,9 @@ def test_held_bytes_are_what_autograd_keeps() -> None:
     policy, preprocessor = build()
     policy.train()
     robot, questions = robot_batch(preprocessor), question_batch(preprocessor)
-    batch = (robot.tokens.pixels, robot.geometry_BVhwG, robot.actions_BCA, robot.valid_BC, questions.tokens.pixels)
-    batch += (robot.tokens.ids_BL, questions.tokens.ids_BL, questions.labels_BL)
-    given = (*policy.parameters(), *(tensor for tensor in batch if tensor is not None))
+    parts = (robot, robot.tokens, questions, questions.tokens)
+    batch = [value for part in parts for value in vars(part).values() if isinstance(value, Tensor)]
+    given = (*policy.parameters(), *batch)
     own = {tensor.untyped_storage().data_ptr() for tensor in given}
     saved: dict[int, Tensor] = {}
 
@@ -84,7 +84,7 @@ def test_frozen_vision_keeps_less() -> None:
     policy.train()
     robot = robot_batch(preprocessor, policy.config)
     before = held_bytes(policy, robot, None)
-    policy.backbone.model.model.visual.requires_grad_(False)  # type: ignore[attr-defined,union-attr]
+    policy.backbone.model.model.visual.requires_grad_(False)  # type: ignore[attr-defined]
     assert held_bytes(policy, robot, None) < 0.8 * before
 
 

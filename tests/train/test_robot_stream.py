@@ -226,6 +226,8 @@ def test_a_data_set_of_the_hub(two: Path, small_run: TrainConfig, monkeypatch: p
     config = replace(small_run, data=data, method=method, steps=3, save_every=3)
     train(config)
     assert (asked[0].name, asked[0].revision, asked[0].repo_type) == ("someone/arm_demos", "v1.0", "dataset")
+    assert asked[0].allow_patterns == ["meta/*", "README.md"]
+    assert asked[1].allow_patterns[:3] == ["meta/*", "data/*", "videos/observation.images.front/*"]
     [recorded] = json.loads((config.output / "data.json").read_text())
     assert (recorded["source"], recorded["revision"]) == ("hf://someone/arm_demos@v1.0", commit)
 

@@ -72,7 +72,7 @@ def decode_file(recording: Recording, file: FrameFile) -> Iterator[tuple[int, Im
     """
     decoded = _decode_video(recording, file) if recording.stored_as_video(file.camera) else _images(recording, file)
     for row, image in decoded:
-        yield row, _fit(image, recording, file.path)
+        yield row, fit(image, recording, file.path)
 
 
 def _decode_video(recording: Recording, file: FrameFile) -> Iterator[tuple[int, Image]]:
@@ -114,7 +114,8 @@ def _read_image(entry: dict[str, bytes | str | None] | None, where: str) -> Imag
         raise ValueError(f"{where}: the image cannot be read ({error}); restore the table") from error
 
 
-def _fit(image: Image, recording: Recording, path: Path) -> Image:
+def fit(image: Image, recording: Recording, path: Path) -> Image:
+    """An image of the file ``path`` at the size of the embodiment; raises ValueError as :func:`decode_file` does."""
     height, width = recording.embodiment.image_size
     if image.shape == (height, width, 3):
         return image

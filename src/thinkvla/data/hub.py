@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,12 +28,13 @@ class Source:
     card: Path | None
 
 
-def find_source(address: Path | str) -> Source:
+def find_source(address: Path | str, only: Sequence[str] = ()) -> Source:
     """A local path as it is, or a Hub data set in the local cache, downloaded if need be.
 
     Args:
         address: a path, or ``hf://owner/name``, with ``@revision`` (branch, tag or commit) and ``/file or folder``
             inside it where only that is wanted.
+        only: what is fetched of a folder, as patterns like ``meta/*``; everything if none is given.
 
     Raises:
         ValueError: the address is not of that form, or the Hub does not have it (or cannot be reached).
@@ -49,6 +51,11 @@ def find_source(address: Path | str) -> Source:
 
     inside = match["inside"]
     patterns = None if inside is None else [inside, f"{inside.rstrip('/')}/*", "README.md"]
+    if only:
+        patterns = [
+            *(pattern if inside is None else f"{inside.rstrip('/')}/{pattern}" for pattern in only),
+            "README.md",
+        ]
     try:
         folder = Path(
             snapshot_download(match["name"], repo_type="dataset", revision=match["revision"], allow_patterns=patterns)

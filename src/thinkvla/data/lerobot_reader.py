@@ -13,6 +13,7 @@ from thinkvla.data import lerobot_layout as layout
 from thinkvla.data.embodiments import EmbodimentSpec
 from thinkvla.data.frame_cache import open_frames
 from thinkvla.data.lerobot_episodes import EpisodeRecord, read_tasks
+from thinkvla.data.random_frames import RandomFrames
 from thinkvla.data.recording import action_array, index_columns, open_recording, read_table
 from thinkvla.data.statistics import FeatureStatistics, check_fresh
 from thinkvla.data.stored_statistics import measured_statistics
@@ -37,13 +38,18 @@ class EpisodeDataset:
     """
 
     def __init__(
-        self, path: Path, cache: Path | None = None, spec: EmbodimentSpec | None = None, revision: str | None = None
+        self,
+        path: Path,
+        cache: Path | None = None,
+        spec: EmbodimentSpec | None = None,
+        revision: str | None = None,
+        decode_once: bool = True,
     ) -> None:
         """Open the data set ``path``; decoded frames go to ``cache`` (default: ``.cache`` in the data set).
 
         Without ``spec`` the data set is one of ours, with ``meta/embodiment.json`` and recorded statistics. With it,
         any LeRobot data set of version 2.0, 2.1 or 3.0; its statistics are measured and kept in ``cache``. Nothing is
-        decoded before the first frame is asked for.
+        decoded before the first frame is asked for; then all of them, or, without ``decode_once``, that frame alone.
 
         Raises:
             ValueError: a file, camera or statistic is missing, broken, stale, or does not fit the others.
@@ -71,13 +77,14 @@ class EpisodeDataset:
         else:
             self.statistics = measured_statistics(recording, self._actions, self.cache)
         self.fingerprint = recording.fingerprint(self._actions)
-        self._frames: NDArray[np.uint8] | None = None
+        self._decode_once = decode_once
+        self._frames: NDArray[np.uint8] | RandomFrames | None = None
 
     def __len__(self) -> int:
         return len(self._actions)
 
     def __getstate__(self) -> dict[str, Any]:
-        # A data loader's worker opens the memory map again; sending its bytes would copy all frames.
+        # A data loader's worker opens the memory map or the videos again; sending its bytes would copy all frames.
         return {**self.__dict__, "_frames": None}
 
     @property
@@ -97,11 +104,13 @@ class EpisodeDataset:
     def frames(self, index: int) -> dict[str, Image]:
         """What the robot saw at frame ``index``: camera → (H, W, 3) uint8 RGB, read-only.
 
-        The first call decodes all images into the cache, with a progress display.
+        The first call decodes all images into the cache, with a progress display, unless they are decoded one by one.
         """
-        if self._frames is None:
+        if self._frames is None and not self._decode_once:
+            self._frames = RandomFrames(self._recording)
+        elif self._frames is None:
             self._frames = open_frames(self.cache / f"frames-{self.fingerprint}.npy", self._recording)
-        return dict(zip(self.embodiment.cameras, self._frames[index], strict=True))
+        return dict(zip(self.embodiment.cameras, self._frames[range(len(self))[index]], strict=True))
 
     def actions(self, index: int, horizon: int) -> tuple[Actions, NDArray[np.bool_]]:
         """The ``horizon`` actions from frame ``index`` on, and which of them are padding.

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from thinkvla.contract import Actions, Embodiment
 from thinkvla.data import lerobot_layout as layout
 from thinkvla.data.embodiments import ActionPart, EmbodimentSpec, action_parts, camera_keys
+from thinkvla.data.hub import Source, find_source
 from thinkvla.data.lerobot_episodes import EpisodeRecord, read_episodes, table_files
 from thinkvla.progress import progress
 
@@ -96,17 +97,28 @@ def open_recording(root: Path, spec: EmbodimentSpec | None = None) -> Recording:
         parts: tuple[ActionPart, ...] = (ActionPart("action"),)
     else:
         embodiment = spec.embodiment(info["fps"])
-        repair = "restore or remove it"
-        modality = layout.read_json(root, layout.MODALITY, repair) if (root / layout.MODALITY).is_file() else {}
-        try:
-            cameras = camera_keys(spec, info["features"], modality)
-            parts = action_parts(spec, info["features"], modality)
-        except ValueError as error:
-            raise ValueError(f"{root}: {error}") from error
+        cameras, parts = _keys(root, info, spec)
     episodes = read_episodes(root, info, cameras)
     if not episodes:
         raise ValueError(f"{root}: the data set has no episodes")
     return Recording(root, info, embodiment, spec, cameras, parts, episodes)
+
+
+def fetch_recording(address: str, spec: EmbodimentSpec | None = None) -> Source:
+    """Where a data set is, fetched from the Hub if need be; videos of cameras that ``spec`` does not ask for are not.
+
+    Raises:
+        ValueError: the Hub does not have it, or it lacks what ``spec`` asks for.
+    """
+    if spec is None:
+        return find_source(address)
+    source = find_source(address, ("meta/*",))
+    if source.revision is None:
+        return source
+    info = layout.read_info(source.path)
+    keys = _keys(source.path, info, spec)[0].values()
+    videos = [f"videos/{place}{key}/*" for key in keys for place in ("", "chunk-*/")]  # versions 3.0 and 2
+    return find_source(address, ("meta/*", "data/*", *videos))
 
 
 def read_table(recording: Recording) -> pa.Table:
@@ -177,6 +189,17 @@ def index_columns(
             f"{expected['frame_index'][row] / recording.fps:.4f} s at {recording.fps} fps; record at a constant rate"
         )
     return expected["episode_index"], expected["frame_index"], np.asarray(table["task_index"], np.int64).reshape(-1)
+
+
+def _keys(root: Path, info: Mapping[str, Any], spec: EmbodimentSpec) -> tuple[dict[str, str], tuple[ActionPart, ...]]:
+    """Features of the cameras, and where the action stands."""
+    modality: dict[str, Any] = {}
+    if (root / layout.MODALITY).is_file():
+        modality = layout.read_json(root, layout.MODALITY, "restore or remove it")
+    try:
+        return camera_keys(spec, info["features"], modality), action_parts(spec, info["features"], modality)
+    except ValueError as error:
+        raise ValueError(f"{root}: {error}") from error
 
 
 def _column(table: pa.Table, key: str, recording: Recording, where: str) -> NDArray[np.float32]:

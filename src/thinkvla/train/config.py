@@ -46,6 +46,8 @@ class DataConfig:
             ``min_max`` for data sets that need none.
         held_out: share of the episodes of each data set, the last ones, kept from training; their action error is
             logged with every checkpoint.
+        decode_once: decode all images of demonstrations into one file on disk before training; without it each frame is
+            decoded from its video when it is needed, for sets too large for that.
         workers: processes that prepare batches; 0 prepares them in the training process.
     """
 
@@ -66,6 +68,7 @@ class DataConfig:
     teacher_features: TeacherFeatures = "cached"
     normalization: Normalization | None = None
     held_out: float = 0.0
+    decode_once: bool = True
     workers: int = 1
 
     def __post_init__(self) -> None:

@@ -122,7 +122,7 @@ class _Storages(TorchDispatchMode):
     """Memory of every tensor that operations return, for as long as something holds it."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self._storages = WeakIdKeyDictionary()
 
     def __torch_dispatch__(

@@ -152,7 +152,7 @@ def _micro_batch(
     stream = RobotStream(sources, config.data.weights, chunk=config.method.chunk, seed=config.seed)
     robot = stream.batch(range(config.batch_size), preprocessor)
     if config.method.geometry_adapter:
-        views = len(preprocessor.embodiment.cameras)
+        views = len(episodes[0].embodiment.cameras)
         robot = replace(robot, geometry_BVhwG=torch.zeros(config.batch_size, views, 1, 1, config.method.geometry_dim))
     asked = question_stream(config)
     if asked is None:

@@ -18,8 +18,8 @@ from thinkvla.backbones.tuning import prepare_tuning
 from thinkvla.checkpoint import load_checkpoint
 from thinkvla.contract import Normalization
 from thinkvla.data.embodiments import EmbodimentSpec, find_spec
-from thinkvla.data.hub import find_source
 from thinkvla.data.lerobot_reader import EpisodeDataset
+from thinkvla.data.recording import fetch_recording
 from thinkvla.data.spatial_qa import QADataset
 from thinkvla.data.statistics import VectorStatistics
 from thinkvla.method.policy import ThinkVLA
@@ -46,13 +46,13 @@ def open_episodes(data: DataConfig) -> tuple[EpisodeDataset, ...]:
     Raises:
         ValueError: a data set is missing or broken, or does not fit its embodiment.
     """
-    specs: list[EmbodimentSpec | None] = [find_spec(name) for name in data.embodiments]
+    specs: list[EmbodimentSpec | None] = [find_spec(name) for name in data.embodiments] or [None]
     if len(specs) == 1:
         specs *= len(data.episodes)
-    sources = [find_source(address) for address in data.episodes]
+    sources = [fetch_recording(address, spec) for address, spec in zip(data.episodes, specs, strict=True)]
     return tuple(
-        EpisodeDataset(source.path, spec=spec, revision=source.revision)
-        for source, spec in zip(sources, specs or [None] * len(sources), strict=True)
+        EpisodeDataset(source.path, spec=spec, revision=source.revision, decode_once=data.decode_once)
+        for source, spec in zip(sources, specs, strict=True)
     )
 
 
@@ -218,9 +218,8 @@ def geometry_of_frames(config: TrainConfig, episodes: EpisodeDataset, grid: tupl
 
 
 def patch_grid(preprocessor: Preprocessor) -> tuple[int, int]:
-    """(h, w) patches that the policy's image pipeline makes of a view; views of all its embodiments have one size."""
-    robot = next(iter(preprocessor.robots.values()))
-    blank = np.zeros((*robot.embodiment.image_size, 3), np.uint8)
+    """(h, w) patches that the policy's image pipeline makes of a view."""
+    blank = np.zeros((*preprocessor.image_size, 3), np.uint8)
     _, grids, _ = prepare_images(preprocessor.image_processor, [blank])
     assert grids is not None, "there is a picture"
     _, rows, columns = grids[0].tolist()
