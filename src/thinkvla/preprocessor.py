@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from thinkvla.contract import ActionChunk, Embodiment, Image, Normalization, Observation
+from thinkvla.crops import check_area, cropped, middle_window
 from thinkvla.method.batch import LENGTH_STEP, QuestionBatch, RobotBatch, Tokens, labelled_batch, pad_prompts
 from thinkvla.method.config import MethodConfig
 from thinkvla.method.prompts import Prompt, Prompts
@@ -116,6 +117,7 @@ class RobotSample:
         valid: (C,) False past the end of the episode.
         geometry: (V, h, w, G) features of the geometry teacher, or None.
         embodiment: name of the robot, of a policy for several.
+        windows: (V, 4) crop of each view; None for the one in the middle, which is the whole view without crops.
     """
 
     observation: Observation
@@ -123,6 +125,7 @@ class RobotSample:
     valid: NDArray[np.bool_]
     geometry: NDArray[Any] | None
     embodiment: str | None = None
+    windows: NDArray[np.float32] | None = None
 
 
 @dataclass(frozen=True)
@@ -152,6 +155,7 @@ class Preprocessor:
         action_text: L_action.
         reasoning_text: L_teacher.
         others: further embodiments that the same policy acts for.
+        crop: share of a view's area that is shown; training shows it anywhere, deployment in the middle.
 
     Attributes:
         robots: name of an embodiment → the embodiment and its normalization, one or several.
@@ -171,8 +175,11 @@ class Preprocessor:
         action_text: str,
         reasoning_text: str,
         others: Sequence[Robot] = (),
+        crop: float = 1.0,
     ) -> None:
+        check_area(crop)
         self.robots = _by_name([Robot(embodiment, normalizer), *others])
+        self.crop = crop
         self.method = method
         self.tokenizer = tokenizer
         self.image_processor = image_processor
@@ -223,13 +230,16 @@ class Preprocessor:
             self.image_processor,
             self.action_text,
             self.reasoning_text,
+            crop=self.crop,
         )
 
     def robot_batch(self, samples: Sequence[RobotSample]) -> RobotBatch:
         """Co-training prompts, normalized actions and geometry targets of B samples."""
         robots = [self.robot(s.embodiment) for s in samples]
         views = len(robots[0].embodiment.cameras)
-        pixels, grids, sizes = self._images([s.observation for s in samples], [r.embodiment for r in robots])
+        middle = np.tile(np.float32(middle_window(self.crop)), (views, 1))
+        windows = np.stack([middle if s.windows is None else s.windows for s in samples])
+        pixels, grids, sizes = self._images([s.observation for s in samples], [r.embodiment for r in robots], windows)
         prompts = [
             self.prompts.co_training(s.observation.instruction, sizes[i * views : (i + 1) * views])
             for i, s in enumerate(samples)
@@ -241,6 +251,7 @@ class Preprocessor:
             torch.from_numpy(actions),
             torch.from_numpy(np.stack([s.valid for s in samples])),
             torch.from_numpy(np.stack(geometry)) if geometry else None,
+            windows_BV4=torch.from_numpy(windows) if self.crop < 1 else None,
         )
 
     def question_batch(self, samples: Sequence[QuestionSample], *, packed: bool = False) -> QuestionBatch:
@@ -264,7 +275,8 @@ class Preprocessor:
     def act_tokens(self, observations: Sequence[Observation]) -> Tokens:
         """Action prompts of B observations: what a deployed policy sees."""
         views = len(self.embodiment.cameras)
-        pixels, grids, sizes = self._images(observations, [self.embodiment] * len(observations))
+        windows = np.tile(np.float32(middle_window(self.crop)), (len(observations), views, 1))
+        pixels, grids, sizes = self._images(observations, [self.embodiment] * len(observations), windows)
         prompts: list[Prompt] = [
             self.prompts.action(o.instruction, sizes[i * views : (i + 1) * views]) for i, o in enumerate(observations)
         ]
@@ -287,6 +299,7 @@ class Preprocessor:
         own = (robots[0] if len(robots) == 1 else {"embodiments": robots}) | {
             "action_text": self.action_text,
             "reasoning_text": self.reasoning_text,
+            "crop": self.crop,
         }
         (folder / FILE).write_text(json.dumps(own, indent=2) + "\n", encoding="utf-8")
 
@@ -313,15 +326,20 @@ class Preprocessor:
             own["action_text"],
             own["reasoning_text"],
             others,
+            own.get("crop", 1.0),  # policies from before there were crops
         )
 
     def _images(
-        self, observations: Sequence[Observation], embodiments: Sequence[Embodiment]
+        self, observations: Sequence[Observation], embodiments: Sequence[Embodiment], windows_BV4: NDArray[np.float32]
     ) -> tuple[Tensor | None, Tensor | None, list[int]]:
         pairs = list(zip(observations, embodiments, strict=True))
         for observation, embodiment in pairs:
             observation.check(embodiment)
-        return prepare_images(self.image_processor, [o.images[camera] for o, e in pairs for camera in e.cameras])
+        images = [o.images[camera] for o, e in pairs for camera in e.cameras]
+        if self.crop < 1:
+            windows = windows_BV4.reshape(-1, 4).tolist()
+            images = [cropped(image, tuple(window)) for image, window in zip(images, windows, strict=True)]
+        return prepare_images(self.image_processor, images)
 
 
 def _by_name(robots: Sequence[Robot]) -> dict[str, Robot]:

@@ -72,6 +72,11 @@ def load(options: DiagnoseOptions) -> list[Examined]:
     found = []
     for checkpoint, name in names.items():
         policy = load_policy(checkpoint)
+        if policy.preprocessor.crop < 1:
+            raise ValueError(
+                f"diagnose: '{checkpoint}' is shown {policy.preprocessor.crop} of a view's area (data.crop), but "
+                "pictures and figures here are of whole views; only policies without crops can be diagnosed"
+            )
         row = ablation(policy.policy.config)
         found.append(Examined(name + (f" ({row})" if row else ""), checkpoint, fingerprint(checkpoint), policy))
     return found

@@ -67,6 +67,7 @@ class RobotBatch(_Movable):
         geometry_BVhwG: the geometry teacher's features, or None without a geometry adapter.
         draws_B2: uniform random numbers in [0, 1) for the dropout of the geometry and the reasoning branch; None drops
             nothing.
+        windows_BV4: crop of each view, (top, left, height, width) in shares of it; None where views are whole.
     """
 
     tokens: Tokens
@@ -74,6 +75,7 @@ class RobotBatch(_Movable):
     valid_BC: Tensor
     geometry_BVhwG: Tensor | None
     draws_B2: Tensor | None = None
+    windows_BV4: Tensor | None = None
 
 
 @dataclass(frozen=True)

@@ -43,14 +43,32 @@ def raster_order(patches_NE: Tensor, height: int, width: int, merge: int) -> Ten
     return blocks.transpose(2, 3).reshape(-1, height, width, patches_NE.shape[-1])
 
 
-def resize_targets(targets_BVhwG: Tensor, height: int, width: int) -> Tensor:
-    """Bilinear resize of the teacher's grid to ours: (B, V, h', w', G) → (B, V, height, width, G)."""
+def resize_targets(targets_BVhwG: Tensor, height: int, width: int, windows_BV4: Tensor | None = None) -> Tensor:
+    """Bilinear resize of the teacher's grid to ours: (B, V, h', w', G) → (B, V, height, width, G).
+
+    Where views are cropped, ``windows_BV4`` are their windows and the grid is read at the centres of our patches in
+    them.
+    """
     batch, views, rows, columns, size = targets_BVhwG.shape
-    if (rows, columns) == (height, width):
+    if (rows, columns) == (height, width) and windows_BV4 is None:
         return targets_BVhwG
     grids = targets_BVhwG.reshape(batch * views, rows, columns, size).permute(0, 3, 1, 2)
-    resized = F.interpolate(grids, size=(height, width), mode="bilinear", align_corners=False)
+    if windows_BV4 is None:
+        resized = F.interpolate(grids, size=(height, width), mode="bilinear", align_corners=False)
+    else:
+        resized = F.grid_sample(
+            grids, _centres(windows_BV4.flatten(0, 1), height, width), padding_mode="border", align_corners=False
+        )
     return resized.permute(0, 2, 3, 1).reshape(batch, views, height, width, size)
+
+
+def _centres(windows_N4: Tensor, height: int, width: int) -> Tensor:
+    """Centres of the patches of each window, (N, height, width, 2) as (x, y) from −1 to 1 over the whole view."""
+    top, left, rows, columns = (values[:, None] for values in windows_N4.float().unbind(1))
+    middles = [(torch.arange(count, device=windows_N4.device) + 0.5) / count for count in (height, width)]
+    y_Nh, x_Nw = top + middles[0] * rows, left + middles[1] * columns
+    x_Nhw, y_Nhw = x_Nw[:, None].expand(-1, height, -1), y_Nh[:, :, None].expand(-1, -1, width)
+    return torch.stack([x_Nhw, y_Nhw], dim=-1) * 2 - 1
 
 
 def cosine_distance(targets: Tensor, predictions: Tensor) -> Tensor:
@@ -58,9 +76,9 @@ def cosine_distance(targets: Tensor, predictions: Tensor) -> Tensor:
     return 1 - F.cosine_similarity(targets.float(), predictions.float(), dim=-1)
 
 
-def geometry_distance(targets_BVhwG: Tensor, features_BVhwG: Tensor) -> Tensor:
-    """1 − cos(F_3D, F_geo) per patch, teacher grid resized to ours: (B, V, h, w)."""
+def geometry_distance(targets_BVhwG: Tensor, features_BVhwG: Tensor, windows_BV4: Tensor | None = None) -> Tensor:
+    """1 − cos(F_3D, F_geo) per patch, teacher grid resized to ours, or to ours in cropped views: (B, V, h, w)."""
     _, _, height, width, _ = features_BVhwG.shape
     with torch.no_grad():
-        resized = resize_targets(targets_BVhwG.float(), height, width)
+        resized = resize_targets(targets_BVhwG.float(), height, width, windows_BV4)
     return cosine_distance(resized, features_BVhwG)

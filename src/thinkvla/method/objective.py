@@ -55,7 +55,7 @@ def robot_sums(output: RobotOutput, batch: RobotBatch) -> dict[str, Tensor]:
                 "the policy has a geometry adapter, but the batch has no geometry targets; give the training data a "
                 "feature cache of the geometry teacher, or set method.geometry_adapter to false"
             )
-        distance_BVhw = geometry_distance(batch.geometry_BVhwG, output.features_BVhwG)
+        distance_BVhw = geometry_distance(batch.geometry_BVhwG, output.features_BVhwG, batch.windows_BV4)
         sums[GEOMETRY] = distance_BVhw.flatten(1).mean(dim=1).sum()
     if output.student_BRD is not None and output.teacher_BRD is not None:
         sums[REASONING] = reasoning_distance(output.teacher_BRD, output.student_BRD).sum()

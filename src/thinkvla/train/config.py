@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from thinkvla.backbones.build import BackboneConfig
 from thinkvla.contract import Normalization
+from thinkvla.crops import check_area
 from thinkvla.method.config import MethodConfig
 from thinkvla.method.prompts import ACTION_PROMPT, REASONING_PROMPT
 from thinkvla.teachers.registry import TeacherName
@@ -44,6 +45,8 @@ class DataConfig:
         teacher_features: ``cached`` beside the episodes before the first step, or computed ``online`` in every step.
         normalization: bounds of the action normalization; by default what the embodiment's specification says, and
             ``min_max`` for data sets that need none.
+        crop: share of a view's area that is shown, anywhere in training and in the middle at deployment; 1 is all of
+            it.
         held_out: share of the episodes of each data set, the last ones, kept from training; their action error is
             logged with every checkpoint.
         decode_once: decode all images of demonstrations into one file on disk before training; without it each frame is
@@ -67,11 +70,13 @@ class DataConfig:
     teacher_weights: Path | None = None
     teacher_features: TeacherFeatures = "cached"
     normalization: Normalization | None = None
+    crop: float = 1.0
     held_out: float = 0.0
     decode_once: bool = True
     workers: int = 1
 
     def __post_init__(self) -> None:
+        check_area(self.crop)
         if not 0 <= self.held_out < 1:
             raise ValueError(f"data.held_out is {self.held_out}; expected 0 <= share < 1")
         count = len(self.episodes)

@@ -6,9 +6,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+import numpy as np
 from numpy.typing import NDArray
 
 from thinkvla.contract import Observation
+from thinkvla.crops import random_windows
 from thinkvla.data.lerobot_reader import EpisodeDataset
 from thinkvla.method.batch import RobotBatch
 from thinkvla.preprocessor import Preprocessor, RobotSample
@@ -49,8 +51,8 @@ class RobotSource:
             raise ValueError(f"{episodes.path}: data.held_out is {held_out}, which leaves none of {count} episodes")
         return RobotSource(episodes, geometry, episodes.episodes[kept].start if kept < count else len(episodes))
 
-    def sample(self, index: int, chunk: int) -> RobotSample:
-        """Frame ``index`` with the ``chunk`` actions from it on."""
+    def sample(self, index: int, chunk: int, windows: NDArray[np.float32] | None = None) -> RobotSample:
+        """Frame ``index`` with the ``chunk`` actions from it on, its views cropped to ``windows``."""
         actions, padding = self.episodes.actions(index, chunk)
         return RobotSample(
             Observation(self.episodes.frames(index), self.episodes.instruction(index)),
@@ -58,6 +60,7 @@ class RobotSource:
             ~padding,
             self.geometry[index] if self.geometry is not None else None,
             self.episodes.embodiment.name,
+            windows,
         )
 
 
@@ -103,12 +106,18 @@ class RobotStream:
         return source, source.kept + shuffled(position, len(source.episodes) - source.kept, seed=0)
 
     def batch(self, positions: Iterable[int], preprocessor: Preprocessor) -> RobotBatch:
-        """The demonstrations at ``positions`` as tensors."""
-        return self._batch([self.place(position) for position in positions], preprocessor)
+        """The demonstrations at ``positions`` as tensors; where the preprocessor crops, a window for each position."""
+        samples = []
+        for position in positions:
+            source, frame = self.place(position)
+            windows = None
+            if preprocessor.crop < 1:
+                views = len(source.episodes.embodiment.cameras)
+                windows = random_windows(preprocessor.crop, views, (self.seed, position))
+            samples.append(source.sample(frame, self.chunk, windows))
+        return preprocessor.robot_batch(samples)
 
     def held_out(self, positions: Iterable[int], preprocessor: Preprocessor) -> RobotBatch:
         """Demonstrations that are not trained on, the same in every run."""
-        return self._batch([self.held_out_place(position) for position in positions], preprocessor)
-
-    def _batch(self, places: Sequence[tuple[RobotSource, int]], preprocessor: Preprocessor) -> RobotBatch:
+        places = [self.held_out_place(position) for position in positions]
         return preprocessor.robot_batch([source.sample(frame, self.chunk) for source, frame in places])

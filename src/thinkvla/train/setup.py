@@ -152,6 +152,7 @@ def new_preprocessor(
         config.action_text,
         config.reasoning_text,
         others,
+        config.data.crop,
     )
 
 
@@ -164,6 +165,11 @@ def _continue_policy(
         now, then = asdict(config.method), asdict(policy.config)
         changed = ", ".join(f"{name} ({then[name]} there, {now[name]} here)" for name in now if now[name] != then[name])
         raise ValueError(f"start: the policy in {folder} has another method: {changed}; use the recipe that made it")
+    if preprocessor.crop != config.data.crop:
+        raise ValueError(
+            f"start: the policy in {folder} is shown {preprocessor.crop} of a view's area, this run would show "
+            f"{config.data.crop}; set data.crop to the former"
+        )
     for one in episodes:
         name = one.embodiment.name
         if name not in preprocessor.robots or preprocessor.robots[name].embodiment != one.embodiment:
