@@ -8,14 +8,13 @@ the patches are.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image as Pillow
 
 from thinkvla.contract import Image
-
-Window = tuple[float, float, float, float]
 
 
 def check_area(area: float) -> None:
@@ -24,7 +23,7 @@ def check_area(area: float) -> None:
         raise ValueError(f"data.crop is {area}; expected the share of a view that a crop keeps, 0 < crop <= 1")
 
 
-def middle_window(area: float) -> Window:
+def middle_window(area: float) -> tuple[float, float, float, float]:
     """The window in the middle of a view, of this share of its area."""
     side = math.sqrt(area)
     return ((1 - side) / 2, (1 - side) / 2, side, side)
@@ -37,7 +36,7 @@ def random_windows(area: float, views: int, seed: tuple[int, ...]) -> NDArray[np
     return np.concatenate([corners, np.full((views, 2), side)], axis=1).astype(np.float32)
 
 
-def cropped(image: Image, window: Window) -> Image:
+def cropped(image: Image, window: Sequence[float]) -> Image:
     """The window of a (H, W, 3) view at the view's own size, bilinear."""
     height, width = image.shape[:2]
     top, left, rows, columns = window

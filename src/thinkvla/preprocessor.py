@@ -237,7 +237,7 @@ class Preprocessor:
         """Co-training prompts, normalized actions and geometry targets of B samples."""
         robots = [self.robot(s.embodiment) for s in samples]
         views = len(robots[0].embodiment.cameras)
-        middle = np.tile(np.float32(middle_window(self.crop)), (views, 1))
+        middle = np.tile(np.array(middle_window(self.crop), np.float32), (views, 1))
         windows = np.stack([middle if s.windows is None else s.windows for s in samples])
         pixels, grids, sizes = self._images([s.observation for s in samples], [r.embodiment for r in robots], windows)
         prompts = [
@@ -275,7 +275,7 @@ class Preprocessor:
     def act_tokens(self, observations: Sequence[Observation]) -> Tokens:
         """Action prompts of B observations: what a deployed policy sees."""
         views = len(self.embodiment.cameras)
-        windows = np.tile(np.float32(middle_window(self.crop)), (len(observations), views, 1))
+        windows = np.tile(np.array(middle_window(self.crop), np.float32), (len(observations), views, 1))
         pixels, grids, sizes = self._images(observations, [self.embodiment] * len(observations), windows)
         prompts: list[Prompt] = [
             self.prompts.action(o.instruction, sizes[i * views : (i + 1) * views]) for i, o in enumerate(observations)
@@ -338,7 +338,7 @@ class Preprocessor:
         images = [o.images[camera] for o, e in pairs for camera in e.cameras]
         if self.crop < 1:
             windows = windows_BV4.reshape(-1, 4).tolist()
-            images = [cropped(image, tuple(window)) for image, window in zip(images, windows, strict=True)]
+            images = [cropped(image, window) for image, window in zip(images, windows, strict=True)]
         return prepare_images(self.image_processor, images)
 
 
