@@ -98,3 +98,15 @@ def test_question_batch_marks_padding() -> None:
 def test_impossible_configuration(field: str, value: float) -> None:
     with pytest.raises(ValueError, match=f"method.{field} is {value}"):
         with_switches(**{field: value})
+
+
+def test_images_stand_where_the_questions_say() -> None:
+    prompts = build()[1].prompts
+    first, second = "<image> or", "this <image>?"
+    apart = prompts.conversation([(first, "the one"), (second, "yes")], [1, 2])
+    images = [prompts._ids(f"<|vision_start|>{'<|image_pad|>' * n}<|vision_end|>") for n in (1, 2)]
+    expected = prompts.turn_start + images[0] + prompts._ids(" or") + prompts.turn_change
+    assert list(apart.ids[: len(expected)]) == expected
+    assert apart.ids.count(images[0][1]) == 3
+    with pytest.raises(ValueError, match="a conversation has 1 images, but says <image> 2 times"):
+        prompts.conversation([(first, "the one"), (second, "yes")], [1])

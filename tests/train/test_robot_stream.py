@@ -202,7 +202,7 @@ def test_one_embodiment_keeps_the_form_of_the_file(tmp_path: Path) -> None:
     policy, preprocessor = build()
     save_checkpoint(tmp_path / "policy", policy, preprocessor)
     own = json.loads((tmp_path / "policy/thinkvla_preprocessor.json").read_text())
-    assert list(own) == ["embodiment", "normalization", "action_text", "reasoning_text"]
+    assert list(own) == ["embodiment", "normalization", "action_text", "reasoning_text", "crop"]
     assert "rotation" not in own["embodiment"]
     loaded = Preprocessor.load(tmp_path / "policy", policy.config)
     assert loaded.robots == preprocessor.robots

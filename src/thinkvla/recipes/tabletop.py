@@ -8,8 +8,8 @@ r"""The embedded default: a tiny 3D-thinking policy on the four suites of the ta
 Cost: on one core of an Intel Xeon with AMX, the other policy training on the other, R7 trains on about 55 samples a
 second and R1 on 76: 86 and 62 minutes. Data: about 25 minutes on one core, 10 GB with caches.
 
-Expected (docs/policies.md): of 100 held-out episodes of the suite object, R7 succeeds in 77 (seed 0) and 67 (seed 1), R1 in
-61 and 54.
+Expected (docs/policies.md): of 100 held-out episodes of the suite object, R7 succeeds in 77 (seed 0) and 67 (seed 1),
+R1 in 61 and 54.
 
 Differences from the paper's recipe: higher learning rates, patches joined by attention pooling (with a mean over
 patches the geometry latent cannot say where anything is), one question for eight demonstrations, and a backbone of
