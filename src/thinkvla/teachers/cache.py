@@ -89,7 +89,7 @@ def build_cache(teacher: GeometryTeacher, dataset: FrameSource, path: Path) -> F
     Raises:
         ValueError: ``path`` is stale or damaged, the disk is too full, or a feature is not finite.
     """
-    if path.is_dir() and any(path.iterdir()):
+    if any(path.glob("*.npy")) or (path / KEY).is_file():  # else another process may be about to write the key
         check_key(path, teacher, dataset)
     kind, shape = row_type(teacher.dim), (len(dataset.embodiment.cameras), *teacher.grid)
     parts = shards(len(dataset))
