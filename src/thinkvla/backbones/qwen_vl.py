@@ -5,6 +5,7 @@ What the families share; ``qwen3_vl`` and ``qwen2_5_vl`` hold what they do not.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from torch.nn.attention.flex_attention import BlockMask
 
 
-class QwenVL(nn.Module):
+class QwenVL(nn.Module, ABC):
     """Runs a Qwen-VL with a mask and positions of the method's choosing.
 
     Args:
@@ -139,6 +140,7 @@ class QwenVL(nn.Module):
             next_B = next_B + 1
         return answers
 
+    @abstractmethod
     def raster(self, patches_NE: Tensor, height: int, width: int) -> Tensor:
         """A vision block's output (images · height · width, E), as the family orders it, as (images, height, width, E).
 
@@ -147,7 +149,6 @@ class QwenVL(nn.Module):
             height: rows of the patch grid.
             width: columns of the patch grid.
         """
-        raise NotImplementedError
 
     def _attention_mask(self, mask_B1LL: Tensor) -> Tensor | BlockMask | None:
         if self.attention == "sdpa":
