@@ -79,6 +79,17 @@ class World:
             mujoco.mj_step(now.model, data, nstep=_RAMP)
         mujoco.mj_forward(now.model, data)  # so that poses and contacts belong to the new positions
 
+    def wait(self, seconds: float) -> None:
+        """Let time pass without an action: the servos keep their targets. Rounded to the physics' 4 ms."""
+        now = self._now
+        mujoco.mj_step(now.model, now.data, nstep=round(seconds / TIMESTEP))
+        mujoco.mj_forward(now.model, now.data)
+
+    @property
+    def time(self) -> float:
+        """Simulated seconds since the episode began."""
+        return float(self._now.data.time)
+
     def observe(self) -> Observation:
         """Both camera images, as the scene's sensor gives them, and the instruction."""
         scene, frame = self.scene, round(self._now.data.time * TABLETOP.control_hz)
