@@ -68,7 +68,7 @@ def run_delayed(world: World, policy: Policy, scheduler: ChunkScheduler, seed: i
             continue  # without a delay the answer is there before anything else happens
         action = scheduler.next()
         if action is None:
-            world.wait(ready / 1000 - world.time)
+            world.advance(ready / 1000 - world.time)
             held, now = held + ready - now, ready
         else:
             world.step(action)
