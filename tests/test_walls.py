@@ -73,6 +73,17 @@ MAY_KNOW = {
         "teachers",
         "versions",
     },
+    "robot": {
+        "contract",
+        "data",
+        "deploy",
+        "evaluate",
+        "files",
+        "progress",
+        "serve",
+        "tabletop",
+        "versions",
+    },
     "doctor": {"tabletop", "versions"},
 }
 EVERYBODY = {"recipes", "cli", "demo", "__main__"}  # know everyone, and nobody knows them

@@ -243,7 +243,7 @@ def test_nothing_moves_after_the_brake(bench: Bench) -> None:
 
 def test_a_dry_run_moves_nothing(bench: Bench) -> None:
     shown: list[object] = []
-    run = bench.drive(show=lambda step, command: shown.append((step, command)))
+    run = bench.drive(dry=True, watch=lambda step, command: shown.append((step, command)))
     assert bench.robot.log == ["stop"]
     assert len(shown) == len(run.actions) == 10
     assert shown[1] == (1, {"action": pytest.approx([0.11, 0, 0, 0, 0, 0, 1])})

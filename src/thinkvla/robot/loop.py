@@ -101,7 +101,8 @@ class ControlLoop:
         limits: when to give up.
         emergency: a person's wish to stop.
         clock: to live by.
-        show: a dry run: commands go here, and the robot is not moved.
+        dry: the robot is not moved.
+        watch: is told of every step and its command, None for a step of holding.
     """
 
     def __init__(
@@ -113,11 +114,13 @@ class ControlLoop:
         limits: Limits,
         emergency: EmergencyStop,
         clock: Clock,
-        show: Callable[[int, Command | None], None] | None = None,
+        *,
+        dry: bool = False,
+        watch: Callable[[int, Command | None], None] = lambda step, command: None,
     ) -> None:
         self._robot, self._thinker, self._scheduler = robot, thinker, scheduler
         self._instruction, self._limits, self._clock = instruction, limits, clock
-        self._emergency, self._show = emergency, show
+        self._dry, self._watch = dry, watch
         self.brake = Brake(robot)
         self.watchdog = Watchdog(self.brake, emergency, clock, limits.watchdog_s)
         self._asked_at = 0.0
@@ -222,10 +225,9 @@ class ControlLoop:
     def _step(self, observation: Observation, action: Actions | None) -> None:
         """Move, or hold if there is no action, and write it down."""
         command = None if action is None else self._robot.command(action)
-        if self._show is not None:
-            self._show(len(self.run.actions), command)
-        elif command is not None:
+        if command is not None and not self._dry:
             self.brake.act(command)
+        self._watch(len(self.run.actions), command)
         self.run.held += action is None
         last = self.run.actions[-1] if self.run.actions else None
         self.run.actions.append(no_movement(self._robot.embodiment, last) if action is None else action)

@@ -155,9 +155,18 @@ class Watchdog:
         """Check from a thread of its own, some twenty times a second."""
 
         def watch() -> None:
-            while not self._ended.wait(0.05) and self._brake.fault is None:
-                self.check()
+            while self._brake.fault is None or failing:
+                if self._ended.wait(0.05):
+                    return
+                try:
+                    self.check()
+                    failing.clear()
+                except Exception as error:  # try again: nobody else may be able to
+                    if not failing:
+                        print(f"STOPPING FAILED, use the arm's own button: {error}", file=sys.stderr)
+                    failing.append(error)
 
+        failing: list[Exception] = []
         thread = threading.Thread(target=watch, name="watchdog", daemon=True)
         self.beat()
         thread.start()

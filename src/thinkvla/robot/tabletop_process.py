@@ -82,7 +82,8 @@ def main(descriptor: int, suite: str, task_name: str, seed: int) -> None:
                 return
             *lines, received = (received + part).split(b"\n")
             for line in lines:
-                connection.sendall(real_time.handle(json.loads(line)))
+                if answer := real_time.handle(json.loads(line)):
+                    connection.sendall(answer)
 
 
 if __name__ == "__main__":
