@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from thinkvla.contract import Actions
@@ -121,6 +121,7 @@ def test_rtc_blends_the_overlap_and_leaves_the_rest() -> None:
     assert acted(scheduler) is None
 
 
+@settings(deadline=None)
 @given(
     st.sampled_from(["synchronous", "switch", "ensemble", "rtc"]),
     st.integers(1, C),

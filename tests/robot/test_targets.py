@@ -7,7 +7,7 @@ from dataclasses import replace
 import mujoco
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
@@ -24,6 +24,7 @@ def action(*values: float) -> np.ndarray:
     return np.array([*values, *[0.0] * (7 - len(values))], np.float32)
 
 
+@settings(deadline=None, max_examples=40)
 @given(VECTORS)
 def test_rotations_agree_with_mujoco(vector: np.ndarray) -> None:
     quaternion, matrix = np.zeros(4), np.zeros(9)
@@ -38,6 +39,7 @@ def test_rotations_agree_with_mujoco(vector: np.ndarray) -> None:
         np.testing.assert_allclose(to_vector(ours), vector, atol=1e-7)
 
 
+@settings(deadline=None, max_examples=40)
 @given(VECTORS)
 def test_euler_angles_are_turns_about_fixed_axes(angles: np.ndarray) -> None:
     quaternion, matrix = np.zeros(4), np.zeros(9)
@@ -81,6 +83,7 @@ def test_steps_box_and_turn_are_limited() -> None:
     np.testing.assert_allclose(to_vector(pose.rotation @ HOME.rotation.T), [0, 0, SPACE.turn_rad], atol=1e-9)
 
 
+@settings(deadline=None, max_examples=40)
 @given(arrays(np.float32, 7, elements=st.floats(-1, 1, width=32)), VECTORS)
 def test_no_action_leaves_the_workspace(values: np.ndarray, turned: np.ndarray) -> None:
     targets = PoseTargets(TABLETOP, SPACE)
