@@ -27,7 +27,7 @@ ARM = Embodiment(
     action_high=(10.0, 1.0, 1.0),
 )
 SPEC = LeRobotSpec(
-    module="lerobot.robots.so101_follower",
+    modules=["lerobot.robots.so_follower"],
     robot={"type": "so101_follower", "port": "/dev/ttyACM0"},
     cameras={"front": "top"},
     dimensions={
@@ -167,12 +167,12 @@ def test_connects_by_a_description(tmp_path: Any, monkeypatch: pytest.MonkeyPatc
     draccus = types.ModuleType("draccus")
     draccus.decode, draccus.utils = decode, types.SimpleNamespace(DecodingError=DecodingError)  # type: ignore[attr-defined]
     modules = {"draccus": draccus, "lerobot": types.ModuleType("lerobot"), "lerobot.robots": robots}
-    modules["lerobot.robots.so101_follower"] = types.ModuleType("lerobot.robots.so101_follower")
+    modules["lerobot.robots.so_follower"] = types.ModuleType("lerobot.robots.so_follower")
     for name, module in modules.items():
         monkeypatch.setitem(sys.modules, name, module)
 
     file = tmp_path / "arm.json"
-    text = """{"kind": "lerobot", "module": "lerobot.robots.so101_follower",
+    text = """{"kind": "lerobot", "modules": ["lerobot.robots.so_follower"],
       "robot": {"type": "so101_follower", "port": "/dev/ttyACM0"}, "cameras": {"front": "top"},
       "dimensions": {"pan": {"key": "shoulder_pan.pos", "low": -90, "high": 90, "relative": true, "lead": 8},
         "lift": {"key": "shoulder_lift.pos", "low": -50, "high": 50, "scale": 100, "offset": 5},

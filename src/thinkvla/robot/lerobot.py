@@ -9,7 +9,7 @@ from __future__ import annotations
 import importlib
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -58,13 +58,14 @@ class LeRobotSpec:
     """How to reach a robot and what its values mean.
 
     Attributes:
-        module: module that registers the robot's configuration, e.g. ``lerobot.robots.so101_follower``.
+        modules: modules that register what the configuration names, e.g. ``lerobot.robots.so_follower`` and
+            ``lerobot.cameras.opencv``.
         robot: its configuration: ``type`` and the fields of that configuration class.
         cameras: camera of the embodiment → key of its picture in the robot's observation.
         dimensions: name of an action dimension → where it goes; all of the embodiment's.
     """
 
-    module: str
+    modules: Sequence[str]
     robot: Mapping[str, Any]
     cameras: Mapping[str, str]
     dimensions: Mapping[str, Dimension]
@@ -122,10 +123,11 @@ class LeRobotRobot:
         from lerobot.robots import RobotConfig, make_robot_from_config
 
         try:
-            importlib.import_module(spec.module)
+            for module in spec.modules:
+                importlib.import_module(module)
             config = draccus.decode(RobotConfig, dict(spec.robot))
         except (ModuleNotFoundError, draccus.utils.DecodingError) as error:
-            raise ValueError(f"robot {spec.robot.get('type')!r} of {spec.module}: {error}") from error
+            raise ValueError(f"robot {spec.robot.get('type')!r} of {list(spec.modules)}: {error}") from error
         robot = make_robot_from_config(config)
         robot.connect(calibrate=False)
         if not robot.is_calibrated:

@@ -14,7 +14,8 @@ def from_vector(vector: ArrayLike) -> Vector:
     angle = float(np.linalg.norm(vector))
     cross = np.array([[0, -z, y], [z, 0, -x], [-y, x, 0]])
     half = np.sinc(angle / (2 * np.pi)) ** 2 / 2  # (1 − cos) / angle²
-    return np.eye(3) + np.sinc(angle / np.pi) * cross + half * cross @ cross
+    matrix: Vector = np.eye(3) + np.sinc(angle / np.pi) * cross + half * cross @ cross
+    return matrix
 
 
 def to_vector(matrix: Vector) -> Vector:

@@ -45,7 +45,8 @@ def ensembled(chunks: Sequence[tuple[int, Actions]], step: int, decay: float = E
     if not rows:
         return None
     weights = np.exp(-decay * np.arange(len(rows)))
-    return (weights @ np.stack(rows) / weights.sum()).astype(np.float32)
+    mean: Actions = (weights @ np.stack(rows) / weights.sum()).astype(np.float32)
+    return mean
 
 
 def frozen_weight(row: int, delay: int, overlap: int) -> float:
