@@ -28,6 +28,7 @@ MAY_KNOW = {
     "acting": {"backbones", "contract", "method", "patches", "preprocessor"},
     "checkpoint": {"backbones", "files", "method", "preprocessor", "shipped"},
     "pretrained": {"acting", "deploy", "method", "preprocessor", "shipped"},
+    "bench": {"acting", "checkpoint", "contract", "deploy", "files", "progress", "serve", "versions"},
     "model_card": set(),
     "export": {"checkpoint", "data", "evaluate", "files", "model_card", "shipped"},
     "deploy": {"acting", "checkpoint", "contract", "method", "preprocessor"},
