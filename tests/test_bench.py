@@ -21,7 +21,6 @@ def test_every_stage_is_measured(tmp_path: Path) -> None:
     assert list(times) == ["preprocessing", "network", "both", "transport"]
     for stage in times.values():
         assert 0 < stage["p50"] <= stage["p95"] <= stage["p99"]
-    assert times["both"]["p99"] < result["first_call_milliseconds"] + 1e4
     assert (result["batch"], result["views"], result["device"], result["speed"]) == (2, 2, "cpu", "eager")
     console = Console(width=120, record=True)
     console.print(bench_table(result))
