@@ -23,6 +23,7 @@ SMALL = {
     "data generate": "--episodes 2 --questions 2 --workers 1",
     "train": "--steps 2 --batch-size 2 --question-batch-size 2 --optimizer.warmup-steps 1 --data.workers 0",
     "grid": "--suites object --perturbations none camera --levels 1 --episodes 1 --videos 0",
+    "bench": "--rounds 3 --warm-up 1",
     "eval": "--episodes 1 --tasks red_cube_on_blue_plate --videos 0 --workers 1",
 }
 

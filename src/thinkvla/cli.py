@@ -1,4 +1,4 @@
-"""The command line: ``thinkvla demo | data | train | eval | grid | diagnose | export | report | doctor``.
+"""The command line: ``thinkvla demo | data | train | eval | bench | grid | diagnose | export | report | doctor``.
 
 Every option is a field of a configuration dataclass; ``thinkvla COMMAND --help`` shows them all with their defaults.
 """
@@ -30,6 +30,7 @@ USAGE = """usage: thinkvla COMMAND ...
   train RECIPE         co-train a policy; recipes are listed by 'thinkvla train'
   eval CHECKPOINT      success rate in closed loop, with intervals and videos
   eval MODEL --qa      how well a policy or a plain Qwen3-VL answers held-out 2D and 3D questions
+  bench CHECKPOINT     how long an action chunk takes: preprocessing, network and transport apart
   grid CHECKPOINT      success rates over suites and perturbations, resumable, with a table
   diagnose attention | geometry | gap CHECKPOINT ...
                        what policies look at, their 3D features, how alike the anchor is under both prompts
@@ -70,6 +71,7 @@ def run(arguments: Sequence[str]) -> int:
         ("data", "refresh"): _refresh,
         ("train",): _train,
         ("eval",): _evaluate,
+        ("bench",): _bench,
         ("grid",): _grid,
         ("diagnose", "attention"): _attention,
         ("diagnose", "geometry"): _geometry,
@@ -199,6 +201,13 @@ def _evaluate_answers(arguments: list[str]) -> int:
     result = evaluate_qa(options)
     Console(width=max(Console().width, 140)).print(qa_table(result))
     print(f"every answer is in {options.output}")
+    return 0
+
+
+def _bench(arguments: list[str]) -> int:
+    from thinkvla.bench import BenchOptions, bench, bench_table
+
+    Console().print(bench_table(bench(tyro.cli(BenchOptions, args=arguments, prog="thinkvla bench"))))
     return 0
 
 

@@ -71,7 +71,7 @@ class QwenVL(nn.Module, ABC):
         try:
             output = self.model.model(
                 input_ids=tokens.ids_BL,
-                attention_mask=self._attention_mask(mask_B1LL),
+                attention_mask=self.attention_mask(mask_B1LL),
                 position_ids=positions_3BL,
                 pixel_values=tokens.pixels,
                 image_grid_thw=tokens.grids_N3,
@@ -150,7 +150,15 @@ class QwenVL(nn.Module, ABC):
             width: columns of the patch grid.
         """
 
-    def _attention_mask(self, mask_B1LL: Tensor) -> Tensor | BlockMask | None:
+    def block_order(self, height: int, width: int) -> Tensor | None:
+        """The order in which the encoder puts the merge blocks of an image of height × width patches: their indices.
+
+        None where it leaves them as they come.
+        """
+        return None
+
+    def attention_mask(self, mask_B1LL: Tensor) -> Tensor | BlockMask | None:
+        """A mask that is True where a row's token sees the column's, in the form that this attention takes."""
         if self.attention == "sdpa":
             return mask_B1LL
         if self.attention == "eager":  # takes an additive mask only; a bool one is silently wrong

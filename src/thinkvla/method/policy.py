@@ -164,19 +164,31 @@ class ThinkVLA(nn.Module):
         teacher_BRD: Tensor | None,
         draws_B2: Tensor | None,
     ) -> RobotOutput:
-        batch = hidden_BLD.shape[0]
         queries_BCD = select(hidden_BLD, torch.isin(tokens.ids_BL, self.query_ids))
-        features_BVhwG = geometry_BPG = anchor_BRD = student_BRD = None
+        anchor_BRD = None
+        if self.config.distils:
+            is_anchor_BL = torch.isin(tokens.ids_BL, self.anchor_ids)
+            anchored = self.config.reasoning_anchor
+            anchor_BRD = student_latents(hidden_BLD, tokens.segments_BL, is_anchor_BL, anchored=anchored)
+        return self.integrate(queries_BCD, anchor_BRD, patches, teacher_BRD, draws_B2)
+
+    def integrate(
+        self,
+        queries_BCD: Tensor,
+        anchor_BRD: Tensor | None,
+        patches: Tensor | None,
+        teacher_BRD: Tensor | None = None,
+        draws_B2: Tensor | None = None,
+    ) -> RobotOutput:
+        """From the backbone's hidden states and patch features (views, h, w, E) of a batch to its actions."""
+        batch = queries_BCD.shape[0]
+        features_BVhwG = geometry_BPG = student_BRD = None
         if self.geometry_adapter is not None:
             assert patches is not None, "the backbone gave no patch features"
             features = self.geometry_adapter(patches)
             features_BVhwG = features.view(batch, -1, *features.shape[1:])
             geometry_BPG = features_BVhwG.flatten(1, 3)
-        if self.config.distils:
-            is_anchor_BL = torch.isin(tokens.ids_BL, self.anchor_ids)
-            anchor_BRD = student_latents(
-                hidden_BLD, tokens.segments_BL, is_anchor_BL, anchored=self.config.reasoning_anchor
-            )
+        if anchor_BRD is not None:
             student_BRD = anchor_BRD if self.reasoning_adapter is None else self.reasoning_adapter(anchor_BRD)
         actions_BCA = self.action_head(self.integration(queries_BCD, geometry_BPG, student_BRD, draws_B2))
         return RobotOutput(actions_BCA, features_BVhwG, student_BRD, teacher_BRD, anchor_BRD)
