@@ -73,6 +73,7 @@ MAY_KNOW = {
         "teachers",
         "versions",
     },
+    "serve": {"contract", "deploy", "versions"},
     "doctor": {"tabletop", "versions"},
 }
 EVERYBODY = {"recipes", "cli", "demo", "__main__"}  # know everyone, and nobody knows them
