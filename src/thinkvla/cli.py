@@ -1,4 +1,4 @@
-"""The command line: ``thinkvla demo | data | train | eval | grid | diagnose | export | report | doctor``.
+"""The command line: ``thinkvla demo | data | train | eval | grid | diagnose | serve | export | report | doctor``.
 
 Every option is a field of a configuration dataclass; ``thinkvla COMMAND --help`` shows them all with their defaults.
 """
@@ -33,6 +33,7 @@ USAGE = """usage: thinkvla COMMAND ...
   grid CHECKPOINT      success rates over suites and perturbations, resumable, with a table
   diagnose attention | geometry | gap CHECKPOINT ...
                        what policies look at, their 3D features, how alike the anchor is under both prompts
+  serve CHECKPOINT     a policy for robots, over openpi's and vla-eval's protocols, behind guards
   export RUN FOLDER    a policy as a Hugging Face folder with a model card
   report               one self-contained HTML page from results
   doctor               what is installed, and whether rendering works
@@ -74,6 +75,7 @@ def run(arguments: Sequence[str]) -> int:
         ("diagnose", "attention"): _attention,
         ("diagnose", "geometry"): _geometry,
         ("diagnose", "gap"): _gap,
+        ("serve",): _serve,
         ("export",): _export,
         ("report",): _report,
         ("doctor",): _doctor,
@@ -234,6 +236,14 @@ def _diagnose(kind: str, diagnose: Callable[[DiagnoseOptions], Diagnosis], argum
     options = tyro.cli(DiagnoseOptions, args=arguments, prog=f"thinkvla diagnose {kind}")
     Console().print(numbers_table(diagnose(options)))
     print(f"pictures and numbers are in {options.output}")
+    return 0
+
+
+def _serve(arguments: list[str]) -> int:
+    from thinkvla.serve.options import ServeOptions
+    from thinkvla.serve.start import serve_policy
+
+    serve_policy(tyro.cli(ServeOptions, args=arguments, prog="thinkvla serve"))
     return 0
 
 

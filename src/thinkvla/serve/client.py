@@ -22,6 +22,9 @@ from thinkvla.serve.faults import Refused
 from thinkvla.serve.frames import FrameLimits, decode, encode
 from thinkvla.serve.greeting import differences
 
+LARGEST_ANSWER = 2**20
+"""Bytes of a message from the server: a chunk of actions, or the greeting."""
+
 
 @dataclass(frozen=True)
 class Answer:
@@ -156,7 +159,7 @@ def _connect(url: str, token: str | None, timeout_s: float, certificate: Path | 
             url,
             additional_headers=headers,
             compression=None,
-            max_size=FrameLimits().payload,
+            max_size=LARGEST_ANSWER,
             ping_interval=None,
             open_timeout=timeout_s,
             ssl=context,

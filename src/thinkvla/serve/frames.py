@@ -37,10 +37,9 @@ class FrameError(ValueError):
 
 @dataclass(frozen=True)
 class FrameLimits:
-    """What a frame may hold.
+    """What a frame may hold; how long it may be is checked before it is received.
 
     Attributes:
-        payload: bytes of a whole frame.
         depth: maps and lists inside one another.
         values: values of all maps and lists together, keys included.
         arrays: arrays and images.
@@ -48,7 +47,6 @@ class FrameLimits:
         text: bytes of one text.
     """
 
-    payload: int = 16 * 2**20
     depth: int = 8
     values: int = 4096
     arrays: int = 64
@@ -75,8 +73,6 @@ def decode(frame: bytes, limits: FrameLimits) -> Any:
     Raises:
         FrameError: the frame is malformed or over a limit.
     """
-    if len(frame) > limits.payload:
-        raise FrameError(f"the message has {len(frame)} bytes; the limit is {limits.payload}")
     try:
         value, end = _read(frame, memoryview(frame), limits)
     except (IndexError, struct.error):
