@@ -8,7 +8,8 @@ with PolicyClient("ws://127.0.0.1:8000", embodiment=TABLETOP) as client:
 from __future__ import annotations
 
 import ssl
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -73,7 +74,8 @@ class PolicyClient:
         certificate: Path | None = None,
     ) -> None:
         self.url, self.timeout_s = url, timeout_s
-        self._connection = _connect(url, token, timeout_s, certificate)
+        self._open = ExitStack()
+        self._connection = self._open.enter_context(_connection(url, token, timeout_s, certificate))
         try:
             self.metadata: dict[str, Any] = self._receive()
             contract = self.metadata["contract"]
@@ -120,7 +122,7 @@ class PolicyClient:
 
     def close(self) -> None:
         """End the session."""
-        self._connection.close()
+        self._open.close()
 
     def __enter__(self) -> PolicyClient:
         return self
@@ -149,24 +151,29 @@ def require_same(client: Embodiment, server: Embodiment) -> None:
         raise ContractError("the server's policy is for another embodiment: " + "; ".join(found))
 
 
-def _connect(url: str, token: str | None, timeout_s: float, certificate: Path | None) -> ClientConnection:
+@contextmanager
+def _connection(url: str, token: str | None, timeout_s: float, certificate: Path | None) -> Iterator[ClientConnection]:
     context = None
     if url.startswith("wss:"):
         context = ssl.create_default_context(cafile=None if certificate is None else str(certificate))
     headers = {} if token is None else {"Authorization": f"Bearer {token}"}
-    try:
-        return connect(
-            url,
-            additional_headers=headers,
-            compression=None,
-            max_size=LARGEST_ANSWER,
-            ping_interval=None,
-            open_timeout=timeout_s,
-            ssl=context,
-            proxy=None,
-        )
-    except InvalidHandshake as error:
-        body = getattr(getattr(error, "response", None), "body", b"")
-        raise ConnectionError(f"{url}: {bytes(body or b'').decode(errors='replace').strip() or error}") from error
-    except OSError as error:
-        raise ConnectionError(f"{url}: {error}; is 'thinkvla serve' running there?") from error
+    with ExitStack() as stack:
+        try:
+            opened = stack.enter_context(
+                connect(
+                    url,
+                    additional_headers=headers,
+                    compression=None,
+                    max_size=LARGEST_ANSWER,
+                    ping_interval=None,
+                    open_timeout=timeout_s,
+                    ssl=context,
+                    proxy=None,
+                )
+            )
+        except InvalidHandshake as error:
+            body = getattr(getattr(error, "response", None), "body", b"")
+            raise ConnectionError(f"{url}: {bytes(body or b'').decode(errors='replace').strip() or error}") from error
+        except OSError as error:
+            raise ConnectionError(f"{url}: {error}; is 'thinkvla serve' running there?") from error
+        yield opened

@@ -8,7 +8,7 @@ import signal
 import ssl
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -75,29 +75,31 @@ class PolicyServer:
         self._sessions: dict[ServerConnection, _Open] = {}
         self._draining = False
         self._service: Service
+        self._loop: asyncio.AbstractEventLoop
+        self._stop: asyncio.Event
         height, width = contract.embodiment.image_size
         observation = len(contract.embodiment.cameras) * height * width * 3
         self._payload = options.payload or 2 * observation + 2**18
 
-    async def run(self, started: asyncio.Future[int] | None = None, stop: asyncio.Event | None = None) -> None:
-        """Serve until ``stop`` is set (by default SIGTERM or SIGINT), then drain.
+    async def run(self, started: Callable[[], None] = lambda: None, *, signals: bool = True) -> None:
+        """Serve until ``stop`` is called or, with ``signals``, SIGTERM or SIGINT comes; then drain.
 
         Args:
-            started: gets the port as soon as clients can come.
-            stop: ends the server.
+            started: called as soon as clients can come; ``port`` is set then.
+            signals: take the signals; only the main thread can.
         """
         options = self.options
+        token, tls = read_token(options), _tls(options)
         batcher = Batcher(
             self.policy, batch=options.batch, queue=options.queue, deadline_s=options.deadline_s, metrics=self.metrics
         )
         self._service = Service(self.contract, options.guards, batcher, self.metrics)
         self.metrics.gauge("sessions", "Connections of robots and benchmarks.", lambda: len(self._sessions))
         self.metrics.gauge("waiting", "Observations waiting for the policy.", lambda: batcher.waiting)
-        if stop is None:
-            stop = asyncio.Event()
+        self._loop, self._stop = asyncio.get_running_loop(), asyncio.Event()
+        if signals:
             for number in (signal.SIGTERM, signal.SIGINT):
-                asyncio.get_running_loop().add_signal_handler(number, stop.set)
-        token = None if options.token_file is None else read_token(options)
+                self._loop.add_signal_handler(number, self._stop.set)
         pages = Pages(token, self.metrics, self._live, self._not_ready, self._full)
         try:
             async with serve(
@@ -110,18 +112,21 @@ class PolicyServer:
                 max_size=self._payload,
                 max_queue=2,
                 ping_interval=None,  # a simulator that is busy does not answer pings; idle_s ends what is dead
-                ssl=_tls(options),
+                ssl=tls,
                 server_header=None,
             ) as server:
                 self.port = server.sockets[0].getsockname()[1]
-                if started is not None:
-                    started.set_result(self.port)
+                started()
                 sweep = asyncio.create_task(self._sweep())
-                await stop.wait()
+                await self._stop.wait()
                 await self._drain(server)
                 sweep.cancel()
         finally:
             self._service.close()
+
+    def stop(self) -> None:
+        """Begin to drain; from any thread."""
+        self._loop.call_soon_threadsafe(self._stop.set)
 
     async def _serve(self, connection: ServerConnection) -> None:
         """One session, from the greeting to the end."""
@@ -154,21 +159,18 @@ class PolicyServer:
             if isinstance(frame, str):
                 raise FrameError("expected a binary message, got text")
             message = reader.read(frame)
-        except FrameError as error:
-            refused = Refused("frame", str(error))
-            self.metrics.guard("frame", "refuse")
-        else:
             if not session.protocol:
                 session.protocol = VLA_EVAL if vla_eval.speaks(message) else OPENPI
-            try:
-                if session.protocol == VLA_EVAL:
-                    if not vla_eval.speaks(message):
-                        raise Refused("frame", "this is no message of vla-eval, which this session has begun with")
-                    return await vla_eval.answer(self._service, session, message, received)
+            if session.protocol == OPENPI:
                 return await openpi.answer(self._service, session, message, received)
-            except Refused as caught:
-                refused = caught
-        self.metrics.outcome(session.protocol or "unknown", refused.code)
+            if not vla_eval.speaks(message):
+                raise FrameError("this is no message of vla-eval, which this session has begun with")
+            return await vla_eval.answer(self._service, session, message, received)
+        except FrameError as error:
+            refused = Refused("frame", str(error))
+        except Refused as caught:
+            refused = caught
+        self._service.refused(session, refused)
         return vla_eval.refusal(refused, 0) if session.protocol == VLA_EVAL else openpi.refusal(refused)
 
     async def _live(self) -> dict[str, Any]:
@@ -252,9 +254,10 @@ def _name(connection: ServerConnection) -> str:
     return f"{address[0]}:{address[1]}" if address else "unknown"
 
 
-def read_token(options: ServerOptions) -> str:
-    """The token; raises ValueError if the file cannot be read or is empty."""
-    assert options.token_file is not None
+def read_token(options: ServerOptions) -> str | None:
+    """The token, if there is to be one; raises ValueError if its file cannot be read or is empty."""
+    if options.token_file is None:
+        return None
     try:
         token = options.token_file.read_text("utf-8").strip()
     except OSError as error:
@@ -286,31 +289,25 @@ def running(policy: Policy, options: ServerOptions, contract: Contract | None = 
     """
     server = PolicyServer(policy, served_contract(policy, options) if contract is None else contract, options)
     ready = threading.Event()
-    control: dict[str, Any] = {}
-
-    async def main() -> None:
-        loop = asyncio.get_running_loop()
-        control.update(loop=loop, stop=asyncio.Event())
-        started: asyncio.Future[int] = loop.create_future()
-        started.add_done_callback(lambda _: ready.set())
-        await server.run(started, control["stop"])
+    errors: list[BaseException] = []
 
     def run() -> None:
         try:
-            asyncio.run(main())
+            asyncio.run(server.run(ready.set, signals=False))
         except BaseException as error:  # told to the thread that waits
-            control["error"] = error
+            errors.append(error)
         finally:
             ready.set()
 
     thread = threading.Thread(target=run, name="policy server")
     thread.start()
     ready.wait()
-    if "error" in control:
+    if errors:
         thread.join()
-        raise control["error"]
+        raise errors[0]
     try:
         yield server
     finally:
-        control["loop"].call_soon_threadsafe(control["stop"].set)
+        if thread.is_alive():
+            server.stop()
         thread.join()

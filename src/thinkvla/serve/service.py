@@ -122,20 +122,21 @@ class Service:
         Raises:
             Refused: with the reason that the client is told.
         """
-        try:
-            observation = Observation(await self._images(request.images), request.instruction)
-            self.observations.check(observation, request.timestamp, session.seen)
-            if request.last_action is not None:
-                session.last = self._executed(request.last_action)
-            served = await self._act(session, observation, received)
-        except Refused as refused:
-            if refused.code not in ("busy", *_UNANSWERED):
-                self._count(session, refused.code, "refuse", refused.reason)
-            raise
+        observation = Observation(await self._images(request.images), request.instruction)
+        self.observations.check(observation, request.timestamp, session.seen)
+        if request.last_action is not None:
+            session.last = self._executed(request.last_action)
+        served = await self._act(session, observation, received)
         session.last = served.actions[self.contract.execute - 1]
         self.metrics.answered(session.protocol, time.monotonic() - received)
         self.latest = Glimpse(session.name, observation, served)
         return served
+
+    def refused(self, session: Session, refused: Refused) -> None:
+        """Count and log a refusal that a client is told."""
+        self.metrics.outcome(session.protocol or "unknown", refused.code)
+        if refused.code not in ("busy", *_UNANSWERED):
+            self._count(session, refused.code, "refuse", refused.reason)
 
     def close(self) -> None:
         """End the threads."""

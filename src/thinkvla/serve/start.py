@@ -32,25 +32,22 @@ def serve_policy(options: ServeOptions) -> None:
         versions={name: version for name, version in versions().items() if name in _SPOKEN},
     )
     warm_up(policy)
+    server = PolicyServer(policy, contract, options)
+
+    def announce() -> None:
+        address = f"{options.host}:{server.port}"
+        secure = "" if options.certificate is None else "s"
+        logger.info(
+            "serving '%s' for '%s' to openpi and vla-eval at ws%s://%s; live page: http%s://%s/",
+            options.checkpoint,
+            contract.embodiment.name,
+            secure,
+            address,
+            secure,
+            address,
+        )
+
     try:
-        asyncio.run(_run(PolicyServer(policy, contract, options), options))
+        asyncio.run(server.run(announce))
     except OSError as error:
         raise ValueError(f"cannot listen at {options.host}:{options.port}: {error}; choose another --port") from error
-
-
-async def _run(server: PolicyServer, options: ServeOptions) -> None:
-    started: asyncio.Future[int] = asyncio.get_running_loop().create_future()
-    started.add_done_callback(
-        lambda port: logger.info(
-            "serving '%s' for '%s' at %s://%s:%d (openpi and vla-eval); live page: %s://%s:%d/",
-            options.checkpoint,
-            server.contract.embodiment.name,
-            "ws" if options.certificate is None else "wss",
-            options.host,
-            port.result(),
-            "http" if options.certificate is None else "https",
-            options.host,
-            port.result(),
-        )
-    )
-    await server.run(started)

@@ -38,8 +38,7 @@ async def answer(service: Service, session: Session, message: Mapping[str, Any],
         else:
             raise Refused("frame", f"a client sends no '{kind}'")
     except Refused as refused:
-        if kind == "observation":
-            service.metrics.outcome(session.protocol, refused.code)
+        service.refused(session, refused)
         return refusal(refused, seq)
     return None
 

@@ -1,0 +1,149 @@
+"""vla-eval's own client, its test command and its runner against the server."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import anyio
+import msgpack
+import numpy as np
+import pytest
+from serving import Still, message, observation, options, pack, session
+from tiny_models import EMBODIMENT, build
+from vla_eval.connection import Connection
+from vla_eval.protocol.messages import MessageType, unpack_message
+
+from thinkvla.checkpoint import save_checkpoint
+from thinkvla.evaluate.wire import encode_observation
+from thinkvla.serve.server import running
+
+
+class Counting(Still):
+    """Action k of chunk n is n + k/8, scaled into the range."""
+
+    def chunk_for(self, observation: Any) -> Any:
+        return np.tile((len(self.batches) + np.arange(8)[:, None] / 8) / 100, (1, 7)).astype(np.float32)
+
+
+def talk(port: int, work: Any) -> Any:
+    async def run() -> Any:
+        async with Connection(f"ws://127.0.0.1:{port}") as connection:
+            return await work(connection)
+
+    return anyio.run(run)
+
+
+def test_its_client_gets_one_action_for_each_observation() -> None:
+    async def work(connection: Connection) -> list[float]:
+        assert connection.server_info["observation_params"] == {"observe_every": 3}
+        await connection.start_episode({"task": {"name": "near"}})
+        found = []
+        for step in range(7):
+            # Between chunks nothing is looked at; tabletop's benchmark then sends nothing.
+            shown = encode_observation(observation(step)) if step % 3 == 0 else {}
+            found.append(float((await connection.act(shown))["actions"][0]))
+        await connection.end_episode({"metrics": {}})
+        await connection.start_episode({"task": {"name": "near"}})
+        found.append(float((await connection.act(encode_observation(observation(9))))["actions"][0]))
+        return found
+
+    policy = Counting()
+    with running(policy, options(execute=3)) as server:
+        found = talk(server.port, work)
+    assert np.allclose(found, np.array([1, 1.125, 1.25, 2, 2.125, 2.25, 3, 4]) / 100)
+    seen = policy.batches[1][0]
+    assert np.array_equal(seen.images["front"], observation(3).images["front"])  # through PNG
+
+
+@pytest.mark.parametrize(
+    ("shown", "words"),
+    [
+        ({}, "observation: 'images' must be a map"),
+        ({"images": {}}, "observation: 'task_description' must be text"),
+        ({"images": {}, "task_description": "go"}, "camera 'front' is missing"),
+        (
+            {"images": dict.fromkeys(("front", "wrist"), np.zeros((64, 96, 3), np.uint8)), "task_description": "go"},
+            "expected an RGB picture of 96x96",
+        ),
+        (
+            {"images": dict.fromkeys(("front", "top"), np.zeros((96, 96, 3), np.uint8)), "task_description": "go"},
+            "camera 'wrist' is missing",
+        ),
+    ],
+)
+def test_its_client_is_told_what_does_not_fit(shown: dict[str, Any], words: str) -> None:
+    async def work(connection: Connection) -> str:
+        await connection.start_episode({"task": {"name": "near"}})
+        with pytest.raises(RuntimeError) as refused:
+            await connection.act(shown)
+        return str(refused.value)
+
+    with running(Still(), options()) as server:
+        answer = talk(server.port, work)
+    assert words in answer
+    assert "Traceback" not in answer
+
+
+@pytest.mark.parametrize(
+    ("sent", "words"),
+    [
+        ({"type": "hello", "payload": {"protocol_version": 2}, "seq": 1, "timestamp": 0.0}, "protocol_version"),
+        ({"type": "action", "payload": {}, "seq": 1, "timestamp": 0.0}, "a client sends no 'action'"),
+        (message(), "this is no message of vla-eval"),
+    ],
+)
+def test_errors_come_as_its_own_messages(sent: dict[str, Any], words: str) -> None:
+    with running(Still(), options()) as server, session(server.port) as client:
+        client.send(msgpack.packb({"type": "episode_start", "payload": {}, "seq": 0, "timestamp": 0.0}))
+        client.send(pack(sent))
+        answer = client.recv(10)
+        assert isinstance(answer, bytes)
+        error = unpack_message(answer)
+    assert error.type is MessageType.ERROR
+    assert words in error.payload["error"]
+
+
+SERVER = """\
+import sys
+from thinkvla.cli import run
+given = dict(argument.removeprefix("--").split("=") for argument in sys.argv[1:])
+run(["serve", given["args.checkpoint"], "--port", given["port"]])
+"""
+
+
+@pytest.mark.slow
+def test_its_test_command_passes(tmp_path: Path) -> None:
+    """``vla-eval test`` shows two 256-pixel views, agentview and wrist; so a policy for such a robot is served."""
+    from thinkvla.preprocessor import Preprocessor
+
+    policy, tabletop = build()
+    robot = replace(EMBODIMENT, cameras=("agentview", "wrist"), image_size=(256, 256))
+    preprocessor = Preprocessor(
+        robot,
+        tabletop.method,
+        tabletop.normalizer,
+        tabletop.tokenizer,
+        tabletop.image_processor,
+        tabletop.action_text,
+        tabletop.reasoning_text,
+    )
+    save_checkpoint(tmp_path / "policy", policy, preprocessor)
+    (tmp_path / "server.py").write_text(SERVER)
+    (tmp_path / "server.yaml").write_text(f"script: server.py\nargs:\n  checkpoint: {tmp_path}/policy\n")
+    environment = {
+        **os.environ,
+        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+        "PYTHONPATH": os.pathsep.join(p for p in sys.path if p),
+        "UV_PYTHON": sys.executable,
+        "UV_OFFLINE": "1",
+        "UV_NO_PROJECT": "1",
+    }
+    command = ["vla-eval", "test", "-c", "server.yaml", "--timeout", "180"]
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=220)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "3 steps, success=True" in done.stdout, done.stdout + done.stderr
