@@ -3,11 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import re
-import signal
 import socket
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Sequence
@@ -19,7 +15,6 @@ import pytest
 from serving import CHUNK, Gated, Still, ask, message, observation, options, pack, session, wait_until
 from tiny_models import EMBODIMENT
 from websockets.exceptions import ConnectionClosed, InvalidStatus
-from websockets.sync.client import connect
 
 from thinkvla.contract import ActionChunk, Observation
 from thinkvla.serve.options import GuardOptions
@@ -307,23 +302,3 @@ def test_drains_what_is_in_progress() -> None:
         assert msgpack.unpackb(busy.recv(10), strict_map_key=False)["held"] is False
         with pytest.raises(ConnectionClosed, match="shutting down"):
             busy.recv(10)
-
-
-@pytest.mark.slow
-def test_the_command_ends_on_sigterm() -> None:
-    command = [sys.executable, "-m", "thinkvla", "serve", "tabletop_r7", "--port", "0"]
-    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
-        assert process.stderr is not None
-        for line in process.stderr:
-            if "serving" in line:
-                break
-        port = re.findall(r"ws://127.0.0.1:(\d+)", line)[0]
-        with connect(f"ws://127.0.0.1:{port}", proxy=None) as client:
-            greeting = msgpack.unpackb(client.recv(10))
-            assert greeting["contract"]["embodiment"]["name"] == "tabletop"
-            assert len(greeting["contract"]["normalization"]["fingerprint"]) == 16
-            process.send_signal(signal.SIGTERM)
-            with pytest.raises(ConnectionClosed):
-                client.recv(10)
-        assert process.wait(20) == 0
-        assert "Traceback" not in process.stderr.read()

@@ -1,12 +1,7 @@
-"""vla-eval's own client, its test command and its runner against the server."""
+"""vla-eval's own client against the server."""
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
-from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import anyio
@@ -14,11 +9,9 @@ import msgpack
 import numpy as np
 import pytest
 from serving import Still, message, observation, options, pack, session
-from tiny_models import EMBODIMENT, build
 from vla_eval.connection import Connection
 from vla_eval.protocol.messages import MessageType, unpack_message
 
-from thinkvla.checkpoint import save_checkpoint
 from thinkvla.evaluate.wire import encode_observation
 from thinkvla.serve.server import running
 
@@ -106,44 +99,3 @@ def test_errors_come_as_its_own_messages(sent: dict[str, Any], words: str) -> No
         error = unpack_message(answer)
     assert error.type is MessageType.ERROR
     assert words in error.payload["error"]
-
-
-SERVER = """\
-import sys
-from thinkvla.cli import run
-given = dict(argument.removeprefix("--").split("=") for argument in sys.argv[1:])
-run(["serve", given["args.checkpoint"], "--port", given["port"]])
-"""
-
-
-@pytest.mark.slow
-def test_its_test_command_passes(tmp_path: Path) -> None:
-    """``vla-eval test`` shows two 256-pixel views, agentview and wrist; so a policy for such a robot is served."""
-    from thinkvla.preprocessor import Preprocessor
-
-    policy, tabletop = build()
-    robot = replace(EMBODIMENT, cameras=("agentview", "wrist"), image_size=(256, 256))
-    preprocessor = Preprocessor(
-        robot,
-        tabletop.method,
-        tabletop.normalizer,
-        tabletop.tokenizer,
-        tabletop.image_processor,
-        tabletop.action_text,
-        tabletop.reasoning_text,
-    )
-    save_checkpoint(tmp_path / "policy", policy, preprocessor)
-    (tmp_path / "server.py").write_text(SERVER)
-    (tmp_path / "server.yaml").write_text(f"script: server.py\nargs:\n  checkpoint: {tmp_path}/policy\n")
-    environment = {
-        **os.environ,
-        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
-        "PYTHONPATH": os.pathsep.join(p for p in sys.path if p),
-        "UV_PYTHON": sys.executable,
-        "UV_OFFLINE": "1",
-        "UV_NO_PROJECT": "1",
-    }
-    command = ["vla-eval", "test", "-c", "server.yaml", "--timeout", "180"]
-    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=220)
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert "3 steps, success=True" in done.stdout, done.stdout + done.stderr
