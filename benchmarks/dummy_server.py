@@ -6,7 +6,6 @@ python benchmarks/dummy_server.py --cost-ms 2 prints the port and serves until S
 from __future__ import annotations
 
 import argparse
-import asyncio
 import logging
 import random
 import signal
@@ -111,9 +110,9 @@ def main() -> None:
     policy = Dummy(given.side, given.cost_ms / 1000, given.whole_batch, given.faults)
     limits = dict.fromkeys(policy.embodiment.action_names, STEP_LIMIT) if given.faults else {}
     guards = GuardOptions(step_limits=limits, hold={"gripper": "zero"})
-    options = ServerOptions(port=0, deadline_s=DEADLINE_S, queue=given.queue, guards=guards, idle_s=30)
+    options = ServerOptions(port=0, deadline_s=DEADLINE_S, queue=given.queue, guards=guards)
     server = PolicyServer(policy, served_contract(policy, options), options)
-    asyncio.run(server.run(lambda: print(server.port, flush=True)))
+    server.run_to_end(lambda: print(server.port, flush=True))
 
 
 if __name__ == "__main__":

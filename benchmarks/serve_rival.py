@@ -181,8 +181,8 @@ if __name__ == "__main__":
     else:
         import common
 
-        found = {
-            name: compare(scene, given.rounds, given.requests, given.server, given.client)
-            for name, scene in SCENES.items()
-        }
+        found = {}
+        for name, scene in SCENES.items():
+            found[name] = compare(scene, given.rounds, given.requests, given.server, given.client)
+            print(name, found[name], flush=True)
         common.write("serve_rival", {"views": f"two of {SIDE}x{SIDE}", "rounds": given.rounds, **found})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import anyio
@@ -80,6 +81,36 @@ def test_its_client_is_told_what_does_not_fit(shown: dict[str, Any], words: str)
         answer = talk(server.port, work)
     assert words in answer
     assert "Traceback" not in answer
+
+
+def test_a_benchmark_has_no_deadline() -> None:
+    class Slow(Still):
+        def act(self, observations: Any) -> Any:
+            time.sleep(0.3)
+            return super().act(observations)
+
+    async def work(connection: Connection) -> Any:
+        await connection.start_episode({"task": {"name": "near"}})
+        return (await connection.act(encode_observation(observation(0))))["actions"]
+
+    with running(Slow(), options(deadline_s=0.05)) as server:
+        assert talk(server.port, work).shape == (7,)
+
+
+def test_a_benchmark_is_told_instead_of_held() -> None:
+    class Broken(Still):
+        def chunk_for(self, observation: Any) -> Any:
+            return self.actions * (np.nan if len(self.batches) > 1 else 1)
+
+    async def work(connection: Connection) -> str:
+        await connection.start_episode({"task": {"name": "near"}})
+        await connection.act(encode_observation(observation(0)))
+        with pytest.raises(RuntimeError) as refused:
+            await connection.act(encode_observation(observation(1)))
+        return str(refused.value)
+
+    with running(Broken(), options(execute=1)) as server:
+        assert "held: a robot would be held still now (not_finite)" in talk(server.port, work)
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import threading
 import time
 from collections.abc import Sequence
@@ -44,8 +45,8 @@ class Pending:
     """An observation on its way through the policy; times are those of ``time.monotonic``."""
 
     observation: Observation
-    deadline: float
     answer: asyncio.Future[Actions]
+    deadline: float = math.inf
     submitted: float = field(default_factory=time.monotonic)
     started: float = 0.0
     ended: float = 0.0
@@ -82,19 +83,24 @@ class Batcher:
         since = self._busy_since
         return since is not None and time.monotonic() - since > STUCK * self.deadline_s
 
-    async def act(self, observation: Observation, received: float) -> Pending:
+    async def act(self, observation: Observation, received: float | None) -> Pending:
         """The policy's answer to one observation, in ``answer``.
 
         Args:
             observation: checked.
-            received: when it came; its deadline counts from there.
+            received: when it came, for its deadline counts from there; None if it has none.
 
         Raises:
             Refused: ``busy``, ``deadline`` or ``failed``.
         """
         if self._waiting.qsize() >= self.queue:
             raise Refused("busy", f"{self.queue} observations are waiting already; ask again in a moment")
-        pending = Pending(observation, received + self.deadline_s, self._loop.create_future())
+        pending = Pending(observation, self._loop.create_future())
+        if received is None:
+            self._waiting.put(pending)
+            await pending.answer
+            return pending
+        pending.deadline = received + self.deadline_s
         expiry = self._loop.call_later(pending.deadline - time.monotonic(), self._expire, pending)
         self._waiting.put(pending)
         try:

@@ -61,7 +61,8 @@ class ServerOptions:
         batch: most observations in one call of the policy.
         queue: most observations waiting; who comes later is told that the server is busy.
         sessions: most connections at once.
-        deadline_s: seconds from an observation to its answer; then the guard ``no_answer`` answers.
+        deadline_s: seconds from a robot's observation to its answer; then the guard ``no_answer`` answers. Benchmarks
+            (vla-eval) wait.
         idle_s: a connection that sends nothing for so many seconds is closed.
         stall_s: a connection that takes an answer for longer than so many seconds is cut.
         drain_s: seconds that requests in progress get to end after SIGTERM.

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
+import uvloop
 from websockets.asyncio.server import Server, ServerConnection, serve
 from websockets.exceptions import ConnectionClosed
 
@@ -123,6 +124,10 @@ class PolicyServer:
                 sweep.cancel()
         finally:
             self._service.close()
+
+    def run_to_end(self, started: Callable[[], None] = lambda: None, *, signals: bool = True) -> None:
+        """The same on an event loop of its own; returns when the server has ended."""
+        uvloop.run(self.run(started, signals=signals))
 
     def stop(self) -> None:
         """Begin to drain; from any thread."""
@@ -293,7 +298,7 @@ def running(policy: Policy, options: ServerOptions, contract: Contract | None = 
 
     def run() -> None:
         try:
-            asyncio.run(server.run(ready.set, signals=False))
+            server.run_to_end(ready.set, signals=False)
         except BaseException as error:  # told to the thread that waits
             errors.append(error)
         finally:

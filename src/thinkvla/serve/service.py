@@ -116,8 +116,14 @@ class Service:
         self.latest: Glimpse | None = None
         self._pictures = ThreadPoolExecutor(_PICTURE_THREADS, thread_name_prefix="pictures")
 
-    async def answer(self, session: Session, request: Request, received: float) -> Served:
-        """Actions for a request that came at ``received`` (``time.monotonic``).
+    async def answer(self, session: Session, request: Request, received: float, *, patient: bool = False) -> Served:
+        """Actions for a request.
+
+        Args:
+            session: that it came by.
+            request: what came.
+            received: when it came (``time.monotonic``).
+            patient: there is no deadline: a simulated world stands still while the policy thinks.
 
         Raises:
             Refused: with the reason that the client is told.
@@ -126,7 +132,7 @@ class Service:
         self.observations.check(observation, request.timestamp, session.seen)
         if request.last_action is not None:
             session.last = self._executed(request.last_action)
-        served = await self._act(session, observation, received)
+        served = await self._act(session, observation, received, patient)
         session.last = served.actions[self.contract.execute - 1]
         self.metrics.answered(session.protocol, time.monotonic() - received)
         self.latest = Glimpse(session.name, observation, served)
@@ -149,11 +155,11 @@ class Service:
         size = self.contract.embodiment.image_size
         return await asyncio.get_running_loop().run_in_executor(self._pictures, decoded_images, images, size)
 
-    async def _act(self, session: Session, observation: Observation, received: float) -> Served:
+    async def _act(self, session: Session, observation: Observation, received: float, patient: bool) -> Served:
         steps = self.contract.chunk
         waited = inferred = 0.0
         try:
-            pending = await self.batcher.act(observation, received)
+            pending = await self.batcher.act(observation, None if patient else received)
         except Refused as refused:
             if refused.code not in _UNANSWERED:
                 raise

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 
 from thinkvla.deploy import load_policy
@@ -48,6 +47,6 @@ def serve_policy(options: ServeOptions) -> None:
         )
 
     try:
-        asyncio.run(server.run(announce))
+        server.run_to_end(announce)
     except OSError as error:
         raise ValueError(f"cannot listen at {options.host}:{options.port}: {error}; choose another --port") from error
