@@ -74,6 +74,9 @@ def test_frozen_check_can_be_off() -> None:
     guard, seen = ObservationGuard(EMBODIMENT, GuardOptions(frozen_after=0)), Seen()
     for _ in range(50):
         guard.check(observation(), None, seen)
+    guard, seen = ObservationGuard(EMBODIMENT, GuardOptions(frozen_after=2)), Seen()
+    for _ in range(50):
+        guard.check(observation(), None, seen, simulated=True)
 
 
 def encoded(image: Image.Image, kind: str = "png") -> EncodedImage:

@@ -74,7 +74,8 @@ class ActionGuard:
         Raises:
             Refused: by configuration, or because there is nothing to hold: no action before the first one.
         """
-        actions = np.asarray(actions, np.float32)
+        with np.errstate(over="ignore"):  # too large for float32 is infinite, which is not let through
+            actions = np.asarray(actions, np.float32)
         guards: dict[str, str] = {}
         finite = np.isfinite(actions)
         if not finite.all():

@@ -44,13 +44,14 @@ class ObservationGuard:
     def __init__(self, embodiment: Embodiment, options: GuardOptions) -> None:
         self.embodiment, self.options = embodiment, options
 
-    def check(self, observation: Observation, timestamp: float | None, seen: Seen) -> None:
+    def check(self, observation: Observation, timestamp: float | None, seen: Seen, *, simulated: bool = False) -> None:
         """Raise Refused unless the observation is fit to act on; ``seen`` is brought up to date.
 
         Args:
             observation: decoded.
             timestamp: when its images were taken, seconds since the epoch, if the client says so.
             seen: of the same session.
+            simulated: cameras may show the same picture again and again.
         """
         try:
             observation.check(self.embodiment)
@@ -63,7 +64,7 @@ class ObservationGuard:
             )
         if timestamp is not None:
             self._fresh(timestamp, seen)
-        if self.options.frozen_after:
+        if self.options.frozen_after and not simulated:
             self._alive(observation, seen)
 
     def _fresh(self, timestamp: float, seen: Seen) -> None:

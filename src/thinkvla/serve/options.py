@@ -29,6 +29,7 @@ class GuardOptions:
         hold: action dimension → what keeps it still: a zero, or the last action's value. By default the gripper keeps
             its last value and everything else, being a movement, is zero.
         frozen_after: identical pictures of one camera in a row that count as a frozen camera; 0 switches it off.
+            Benchmarks (vla-eval) may stand still.
         max_age_s: seconds an observation's time stamp may be old, if it has one.
         instruction: most characters of an instruction.
     """

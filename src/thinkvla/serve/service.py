@@ -116,23 +116,23 @@ class Service:
         self.latest: Glimpse | None = None
         self._pictures = ThreadPoolExecutor(_PICTURE_THREADS, thread_name_prefix="pictures")
 
-    async def answer(self, session: Session, request: Request, received: float, *, patient: bool = False) -> Served:
+    async def answer(self, session: Session, request: Request, received: float, *, simulated: bool = False) -> Served:
         """Actions for a request.
 
         Args:
             session: that it came by.
             request: what came.
             received: when it came (``time.monotonic``).
-            patient: there is no deadline: a simulated world stands still while the policy thinks.
+            simulated: the world stands still while the policy thinks, so there is no deadline, and its cameras may too.
 
         Raises:
             Refused: with the reason that the client is told.
         """
         observation = Observation(await self._images(request.images), request.instruction)
-        self.observations.check(observation, request.timestamp, session.seen)
+        self.observations.check(observation, request.timestamp, session.seen, simulated=simulated)
         if request.last_action is not None:
             session.last = self._executed(request.last_action)
-        served = await self._act(session, observation, received, patient)
+        served = await self._act(session, observation, received, simulated)
         session.last = served.actions[self.contract.execute - 1]
         self.metrics.answered(session.protocol, time.monotonic() - received)
         self.latest = Glimpse(session.name, observation, served)
@@ -155,11 +155,11 @@ class Service:
         size = self.contract.embodiment.image_size
         return await asyncio.get_running_loop().run_in_executor(self._pictures, decoded_images, images, size)
 
-    async def _act(self, session: Session, observation: Observation, received: float, patient: bool) -> Served:
+    async def _act(self, session: Session, observation: Observation, received: float, simulated: bool) -> Served:
         steps = self.contract.chunk
         waited = inferred = 0.0
         try:
-            pending = await self.batcher.act(observation, None if patient else received)
+            pending = await self.batcher.act(observation, None if simulated else received)
         except Refused as refused:
             if refused.code not in _UNANSWERED:
                 raise
@@ -181,7 +181,7 @@ class Service:
         expected = (self.contract.embodiment.action_dim,)
         if action.shape != expected or action.dtype.kind != "f" or not np.isfinite(action).all():
             raise Refused("observation", f"'last_action' must be finite floats of shape {expected}")
-        return action.astype(np.float32)
+        return np.clip(action, self.actions.low, self.actions.high).astype(np.float32)
 
     def _count(self, session: Session, guard: str, reaction: str, why: str) -> None:
         """Count a guard's action, and log it: the first of a session, and then every hundredth."""

@@ -55,7 +55,7 @@ async def _action(service: Service, session: Session, payload: Mapping[str, Any]
             raise Refused("observation", f"'images' must be a map of camera to picture; got {sorted(payload)[:16]}")
         if not isinstance(instruction, str):
             raise Refused("observation", f"'task_description' must be text; got {sorted(payload)[:16]}")
-        served = await service.answer(session, Request(images, instruction), received, patient=True)
+        served = await service.answer(session, Request(images, instruction), received, simulated=True)
         if served.held:
             what = ", ".join(served.guards)
             raise Refused(
