@@ -54,7 +54,7 @@ def main() -> None:
         sys.exit(run(arguments))
     except ModuleNotFoundError as error:
         _fail(
-            f"'{error.name}' is not installed; install the extras of this command: pip install 'thinkvla[train,eval]'"
+            f"'{error.name}' is not installed; install the extras of this command: pip install 'thinkvla[train,eval,serve]'"
         )
     except (ValueError, RuntimeError) as error:
         if not _raised_here(error):  # a fault, not a user's mistake: show where it happened

@@ -42,7 +42,7 @@ def test_not_finite_holds_from_there(value: float) -> None:
     found = guard().check(with_value(3, 2, value), LAST)
     assert np.array_equal(found.actions[:3], GOOD[:3])
     # Movements are zero, the gripper keeps what it had in the step before.
-    assert np.array_equal(found.actions[3:], np.tile(np.float32([0, 0, 0, 0, 0, 0, 0.25]), (5, 1)))
+    assert np.array_equal(found.actions[3:], np.tile(np.array([0, 0, 0, 0, 0, 0, 0.25], np.float32), (5, 1)))
     assert found.guards == {"not_finite": "hold"}
     assert found.held_from == 3
 
@@ -137,4 +137,4 @@ def test_zero_must_be_a_value_to_hold() -> None:
     with pytest.raises(ContractError, match="'x' would be held by a zero, which is outside its range"):
         ActionGuard(absolute, GuardOptions())
     held = ActionGuard(absolute, GuardOptions(hold={"x": "last"})).hold(LAST, 2)
-    assert np.array_equal(held, np.tile(np.float32([0.1, 0, 0, 0, 0, 0, 0.9]), (2, 1)))
+    assert np.array_equal(held, np.tile(np.array([0.1, 0, 0, 0, 0, 0, 0.9], np.float32), (2, 1)))

@@ -20,7 +20,7 @@ DTYPES = st.sampled_from([np.dtype(d) for d in ("?", "u1", "i2", "u4", "i8", "f2
 ARRAYS = hnp.arrays(DTYPES, hnp.array_shapes(min_dims=0, max_dims=3, max_side=4))
 PLAIN = st.one_of(st.none(), st.booleans(), st.integers(-(2**63), 2**64 - 1), st.floats(), st.text(max_size=10))
 VALUES = st.recursive(
-    st.one_of(PLAIN, ARRAYS, st.binary(max_size=300).map(memoryview)),
+    st.one_of(PLAIN, ARRAYS, st.binary(max_size=300).map(lambda data: memoryview(data))),
     lambda inner: st.one_of(st.lists(inner, max_size=20), st.dictionaries(st.text(max_size=5), inner, max_size=20)),
     max_leaves=12,
 )

@@ -149,7 +149,7 @@ def test_guards_act_and_are_counted() -> None:
         for seed, prompt in enumerate(("fail", "short"), start=4):
             failed = ask(client, message(seed, prompt=prompt))
             assert failed["guards"] == {"no_answer": "hold"}
-            assert np.array_equal(failed["actions"], np.tile(np.float32([0] * 6 + [0.25]), (CHUNK, 1)))
+            assert np.array_equal(failed["actions"], np.tile(np.array([0] * 6 + [0.25], np.float32), (CHUNK, 1)))
         limited = ask(client, message(7, last_action=np.full(7, -1.0)))
         assert np.allclose(limited["actions"][:, 0], np.minimum(-1 + 0.1 * np.arange(1, 9), 0.25))
         assert dict(server.metrics.guards) == {
@@ -176,7 +176,7 @@ def test_deadline_holds_and_a_late_answer_is_not_sent() -> None:
         policy.gate.clear()
         late = ask(client, message(1))
         assert late["guards"] == {"no_answer": "hold"}
-        assert np.array_equal(late["actions"], np.tile(np.float32([0] * 6 + [0.25]), (CHUNK, 1)))
+        assert np.array_equal(late["actions"], np.tile(np.array([0] * 6 + [0.25], np.float32), (CHUNK, 1)))
         policy.gate.set()
         policy.actions = policy.actions * 2
         assert np.array_equal(ask(client, message(2))["actions"], policy.actions)
