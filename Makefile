@@ -3,13 +3,14 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+OPENPI := build/openpi
 
 .PHONY: demo test lint lock clean plugin-test
 
 demo: $(STAMP)
 	$(BIN)/thinkvla demo
 
-test: $(STAMP)
+test: $(STAMP) $(OPENPI)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --cov=thinkvla --cov-report=term:skip-covered
 	$(BIN)/coverage report --include="src/thinkvla/method/*" --fail-under=100
 
@@ -39,6 +40,12 @@ $(STAMP): pyproject.toml requirements.lock scripts/system_libraries.sh
 	test -d $(VENV) || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --requirement requirements.lock
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
+	touch $@
+
+# openpi's client as robots have it: with NumPy 1, so in an environment of its own.
+$(OPENPI): tests/serve/openpi_client.lock
+	rm -rf $@ && $(PYTHON) -m venv $@
+	$@/bin/python -m pip install --quiet --disable-pip-version-check --requirement $<
 	touch $@
 
 # The exact versions of everything, from the ranges in pyproject.toml.

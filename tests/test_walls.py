@@ -76,6 +76,7 @@ MAY_KNOW = {
         "teachers",
         "versions",
     },
+    "serve": {"contract", "deploy", "versions"},
     "doctor": {"tabletop", "versions"},
 }
 EVERYBODY = {"recipes", "cli", "demo", "__main__"}  # know everyone, and nobody knows them

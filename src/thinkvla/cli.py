@@ -1,4 +1,4 @@
-"""The command line: ``thinkvla demo | data | train | eval | bench | grid | diagnose | export | report | doctor``.
+"""The command line of thinkvla: every subcommand, imported when it is asked for.
 
 Every option is a field of a configuration dataclass; ``thinkvla COMMAND --help`` shows them all with their defaults.
 """
@@ -34,6 +34,7 @@ USAGE = """usage: thinkvla COMMAND ...
   grid CHECKPOINT      success rates over suites and perturbations, resumable, with a table
   diagnose attention | geometry | gap CHECKPOINT ...
                        what policies look at, their 3D features, how alike the anchor is under both prompts
+  serve CHECKPOINT     a policy for robots, over openpi's and vla-eval's protocols, behind guards
   export RUN FOLDER    a policy as a Hugging Face folder with a model card
   report               one self-contained HTML page from results
   doctor               what is installed, and whether rendering works
@@ -54,7 +55,7 @@ def main() -> None:
         sys.exit(run(arguments))
     except ModuleNotFoundError as error:
         _fail(
-            f"'{error.name}' is not installed; install the extras of this command: pip install 'thinkvla[train,eval]'"
+            f"'{error.name}' is not installed; install the extras of this command: pip install 'thinkvla[train,eval,serve]'"
         )
     except (ValueError, RuntimeError) as error:
         if not _raised_here(error):  # a fault, not a user's mistake: show where it happened
@@ -76,6 +77,7 @@ def run(arguments: Sequence[str]) -> int:
         ("diagnose", "attention"): _attention,
         ("diagnose", "geometry"): _geometry,
         ("diagnose", "gap"): _gap,
+        ("serve",): _serve,
         ("export",): _export,
         ("report",): _report,
         ("doctor",): _doctor,
@@ -243,6 +245,14 @@ def _diagnose(kind: str, diagnose: Callable[[DiagnoseOptions], Diagnosis], argum
     options = tyro.cli(DiagnoseOptions, args=arguments, prog=f"thinkvla diagnose {kind}")
     Console().print(numbers_table(diagnose(options)))
     print(f"pictures and numbers are in {options.output}")
+    return 0
+
+
+def _serve(arguments: list[str]) -> int:
+    from thinkvla.serve.options import ServeOptions
+    from thinkvla.serve.start import serve_policy
+
+    serve_policy(tyro.cli(ServeOptions, args=arguments, prog="thinkvla serve"))
     return 0
 
 

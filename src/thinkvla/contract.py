@@ -66,6 +66,18 @@ class Embodiment:
         """Number of action dimensions."""
         return len(self.action_names)
 
+    @property
+    def action_format(self) -> str:
+        """Every dimension's name, unit and range, and the control rate, in one line: any difference shows."""
+        dimensions = zip(self.action_names, self.action_units, self.action_low, self.action_high, strict=True)
+        described = ", ".join(f"{name} ({unit}) {low:g}..{high:g}" for name, unit, low, high in dimensions)
+        return f"{described} at {self.control_hz:g} Hz"
+
+    @property
+    def image_format(self) -> str:
+        """Layout and size of every camera image in one line."""
+        return f"rgb_hwc_uint8 {self.image_size[0]}x{self.image_size[1]}"
+
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON-ready form, the inverse of :meth:`from_dict`."""
         values = {key: list(v) if isinstance(v, tuple) else v for key, v in asdict(self).items()}

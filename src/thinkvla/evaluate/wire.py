@@ -20,24 +20,14 @@ PRIVILEGED_FIELDS = ("suite", "task", "seed", "snapshot")
 
 def action_spec(embodiment: Embodiment) -> dict[str, DimSpec]:
     """One component, ``action``; its format spells every dimension's name, unit and range, so any difference shows."""
-    dimensions = zip(
-        embodiment.action_names,
-        embodiment.action_units,
-        embodiment.action_low,
-        embodiment.action_high,
-        strict=True,
-    )
-    described = ", ".join(f"{name} ({unit}) {low:g}..{high:g}" for name, unit, low, high in dimensions)
     bounds = (min(embodiment.action_low), max(embodiment.action_high))
-    return {"action": DimSpec("action", embodiment.action_dim, f"{described} at {embodiment.control_hz:g} Hz", bounds)}
+    return {"action": DimSpec("action", embodiment.action_dim, embodiment.action_format, bounds)}
 
 
 def observation_spec(embodiment: Embodiment) -> dict[str, DimSpec]:
     """One component for each camera, with its image size in the format, and the instruction."""
-    height, width = embodiment.image_size
     images = {
-        f"images/{camera}": DimSpec(f"images/{camera}", 0, f"rgb_hwc_uint8 {height}x{width}")
-        for camera in embodiment.cameras
+        f"images/{camera}": DimSpec(f"images/{camera}", 0, embodiment.image_format) for camera in embodiment.cameras
     }
     return {**images, "language": LANGUAGE}
 
