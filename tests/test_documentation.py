@@ -21,6 +21,8 @@ SMALL = {
     "eval runs/tabletop/policy --qa": "--questions 1 --limit 20",
     "eval tabletop_r7 --qa": "--questions 1 --limit 20",
     "data generate": "--episodes 2 --questions 2 --workers 1",
+    "run": "--limits.seconds 1 --limits.late-steps 10000 --limits.max-age-s 60 --limits.answer-s 60 "
+    "--limits.watchdog-s 60",
     "train": "--steps 2 --batch-size 2 --question-batch-size 2 --optimizer.warmup-steps 1 --data.workers 0",
     "grid": "--suites object --perturbations none camera --levels 1 --episodes 1 --videos 0",
     "bench": "--rounds 3 --warm-up 1",

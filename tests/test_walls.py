@@ -77,6 +77,17 @@ MAY_KNOW = {
         "versions",
     },
     "serve": {"contract", "deploy", "versions"},
+    "robot": {
+        "contract",
+        "data",
+        "deploy",
+        "evaluate",
+        "files",
+        "progress",
+        "serve",
+        "tabletop",
+        "versions",
+    },
     "doctor": {"tabletop", "versions"},
 }
 EVERYBODY = {"recipes", "cli", "demo", "__main__"}  # know everyone, and nobody knows them

@@ -32,6 +32,7 @@ USAGE = """usage: thinkvla COMMAND ...
   eval MODEL --qa      how well a policy or a plain Qwen3-VL answers held-out 2D and 3D questions
   bench CHECKPOINT     how long an action chunk takes: preprocessing, network and transport apart
   grid CHECKPOINT      success rates over suites and perturbations, resumable, with a table
+  run POLICY           drive a robot, with watchdog, emergency stop and recording; or the tabletop in real time
   diagnose attention | geometry | gap CHECKPOINT ...
                        what policies look at, their 3D features, how alike the anchor is under both prompts
   serve CHECKPOINT     a policy for robots, over openpi's and vla-eval's protocols, behind guards
@@ -74,6 +75,7 @@ def run(arguments: Sequence[str]) -> int:
         ("eval",): _evaluate,
         ("bench",): _bench,
         ("grid",): _grid,
+        ("run",): _run_robot,
         ("diagnose", "attention"): _attention,
         ("diagnose", "geometry"): _geometry,
         ("diagnose", "gap"): _gap,
@@ -219,6 +221,15 @@ def _grid(arguments: list[str]) -> int:
     options = tyro.cli(GridOptions, args=arguments, prog="thinkvla grid")
     Console().print(grid_table(run_grid(options)))
     return 0
+
+
+def _run_robot(arguments: list[str]) -> int:
+    from thinkvla.robot.run import WENT_WELL, RunOptions, run
+
+    options = tyro.cli(RunOptions, args=arguments, prog="thinkvla run")
+    result = run(options)
+    print(f"{result.ended} after {len(result.actions)} steps: {result.reason}; recorded in {options.output}")
+    return 0 if result.ended in WENT_WELL else 1
 
 
 def _attention(arguments: list[str]) -> int:
