@@ -26,6 +26,8 @@ USAGE = """usage: thinkvla COMMAND ...
 
   demo                 demonstrations, co-training, closed-loop evaluation and a report, in minutes
   data generate        write tabletop demonstrations and questions
+  data generate --benchmark libero_object
+                       the same in LIBERO: libero_object, libero_spatial, libero_goal, libero_10
   data validate PATH   look for anything wrong in a data set
   data refresh PATH    compute the statistics of a data set again
   train RECIPE         co-train a policy; recipes are listed by 'thinkvla train'
@@ -98,6 +100,11 @@ def _demo(arguments: list[str]) -> int:
 
 
 def _generate(arguments: list[str]) -> int:
+    if any(argument.split("=")[0] == "--benchmark" for argument in arguments):
+        from thinkvla.simulators.libero.generate import GenerateLiberoOptions, generate_libero
+
+        generate_libero(tyro.cli(GenerateLiberoOptions, args=arguments, prog="thinkvla data generate"))
+        return 0
     from thinkvla.data.generate import GenerateOptions, generate
 
     generate(tyro.cli(GenerateOptions, args=arguments, prog="thinkvla data generate"))
