@@ -5,6 +5,7 @@ Runs in the environment ``libero`` (mujoco 3.2.3, robosuite 1.4.0), with ``MUJOC
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -98,13 +99,10 @@ class World:
         """The scene at this moment."""
         return self._sensor.truth()
 
-    def render(self, size: tuple[int, int]) -> dict[str, Image]:
+    def render(self, size: tuple[int, int], views: Sequence[str] = tuple(CAMERAS)) -> dict[str, Image]:
         """View → uint8 (H, W, 3), as policies see it."""
         sim = self._env.sim
-        return {
-            view: as_seen(sim.render(RENDER_SIZE, RENDER_SIZE, camera_name=camera), size)
-            for view, camera in CAMERAS.items()
-        }
+        return {view: as_seen(sim.render(RENDER_SIZE, RENDER_SIZE, camera_name=CAMERAS[view]), size) for view in views}
 
     def cameras(self, size: tuple[int, int]) -> tuple[CameraState, ...]:
         """Where the views are seen from, named as the views, mirrored as they are."""
