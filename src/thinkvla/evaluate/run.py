@@ -85,6 +85,7 @@ def _run(
     created, started = datetime.now(UTC), time.monotonic()
     server = PolicyServer(policy, execute=asked.execute, batch=asked.workers, privileged=privileged)
     entry = benchmark.entry(asked, policy.embodiment)
+    entry["params"] |= server.get_observation_params()
     description = describe(entry, benchmark.environment)
     require_agreement(server, description)
     _remember(asked, {"policy": fingerprint or asked.checkpoint, "execute": server.execute, "entry": entry})

@@ -58,7 +58,8 @@ def _plain(value: Any) -> bool:
 
 def _end_with_parent() -> None:
     """End this process when its standard input, which the process that started it holds, is closed."""
-    sys.stdin.buffer.read()
+    while os.read(sys.stdin.fileno(), 1):
+        pass
     os._exit(GONE)
 
 
