@@ -58,7 +58,19 @@ MAY_KNOW = {
         "train",
         "versions",
     },
-    "evaluate": {"answering", "checkpoint", "contract", "data", "deploy", "files", "progress", "tabletop", "versions"},
+    "environments": {"files", "progress"},
+    "evaluate": {
+        "answering",
+        "checkpoint",
+        "contract",
+        "data",
+        "deploy",
+        "environments",
+        "files",
+        "progress",
+        "tabletop",
+        "versions",
+    },
     "diagnose": {
         "backbones",
         "checkpoint",
@@ -73,6 +85,7 @@ MAY_KNOW = {
         "teachers",
         "versions",
     },
+    "simulators": {"contract", "data", "evaluate", "files", "tabletop"},
     "doctor": {"tabletop", "versions"},
 }
 EVERYBODY = {"recipes", "cli", "demo", "__main__"}  # know everyone, and nobody knows them

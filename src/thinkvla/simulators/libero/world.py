@@ -5,6 +5,7 @@ Runs in the environment ``libero`` (mujoco 3.2.3, robosuite 1.4.0), with ``MUJOC
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 
@@ -96,13 +97,10 @@ class World:
         """The scene at this moment."""
         return self._sensor.truth()
 
-    def render(self, size: tuple[int, int]) -> dict[str, Image]:
+    def render(self, size: tuple[int, int], views: Sequence[str] = tuple(CAMERAS)) -> dict[str, Image]:
         """View → uint8 (H, W, 3), as policies see it."""
         sim = self._env.sim
-        return {
-            view: as_seen(sim.render(RENDER_SIZE, RENDER_SIZE, camera_name=camera), size)
-            for view, camera in CAMERAS.items()
-        }
+        return {view: as_seen(sim.render(RENDER_SIZE, RENDER_SIZE, camera_name=CAMERAS[view]), size) for view in views}
 
     def render_with_points(self, size: tuple[int, int], stride: int) -> tuple[dict[str, Image], NDArray[np.float32]]:
         """As :meth:`render`, and the points (V, H // stride, W // stride, 3) seen, metres from the robot's base."""
