@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from thinkvla.contract import Image
+from thinkvla.environments.parent import end_with_parent
 from thinkvla.simulators.libero.attempts import Attempt, Job, attempt_path, attempts
 from thinkvla.simulators.libero.expert import OPEN, Expert
 from thinkvla.simulators.libero.world import CAMERAS, World
@@ -119,6 +120,7 @@ def _fill(folder: Path, job: Job, world: World, wanted: int) -> None:
 
 def main(arguments: Sequence[str]) -> None:
     """Run one worker."""
+    end_with_parent()
     path, worker, workers = Path(arguments[0]), int(arguments[1]), int(arguments[2])
     work(path.parent, Job.from_json(path.read_text(encoding="utf-8")), worker, workers)
 
