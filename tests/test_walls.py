@@ -85,7 +85,7 @@ MAY_KNOW = {
         "teachers",
         "versions",
     },
-    "simulators": {"contract", "data", "evaluate", "files", "tabletop"},
+    "simulators": {"contract", "data", "environments", "evaluate", "files", "progress", "tabletop", "versions"},
     "doctor": {"tabletop", "versions"},
 }
 EVERYBODY = {"recipes", "cli", "demo", "__main__"}  # know everyone, and nobody knows them

@@ -8,22 +8,20 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image as Pillow
 
 from thinkvla.contract import Actions, Image
 from thinkvla.simulators.libero.sensing import Sensor
 from thinkvla.simulators.libero.truth import Truth
+from thinkvla.simulators.libero.views import RENDER_SIZE, as_seen, mirrored, points_behind
 from thinkvla.tabletop.state import CameraState
 
 SUITES = {"libero_spatial": 220, "libero_object": 280, "libero_goal": 300, "libero_10": 520}
 """Suite → control steps in which the field asks for success."""
 CAMERAS = {"front": "agentview", "wrist": "robot0_eye_in_hand"}
 """View of the embodiment ``libero`` → camera of the simulator."""
-RENDER_SIZE = 256
 WAIT_STEPS = 10
 """Steps at an episode's start in which things settle; the hand is told to stay and to open."""
 _WAIT = np.array([0.0] * 6 + [-1.0])
@@ -57,7 +55,7 @@ class World:
             use_camera_obs=False,
             has_offscreen_renderer=rendering,
         )
-        self._sensor = Sensor(self._env.env)
+        self._begin()
 
     def __enter__(self) -> World:
         return self
@@ -71,7 +69,7 @@ class World:
         """A new layout, the same for the same seed; objects still have to settle (:meth:`wait`)."""
         self._env.seed(seed)
         self._env.reset()
-        self._sensor = Sensor(self._env.env)
+        self._begin()
 
     def init_states(self) -> NDArray[np.float64]:
         """The benchmark's own layouts, (50, N): for evaluation only."""
@@ -104,18 +102,28 @@ class World:
         sim = self._env.sim
         return {view: as_seen(sim.render(RENDER_SIZE, RENDER_SIZE, camera_name=CAMERAS[view]), size) for view in views}
 
-    def cameras(self, size: tuple[int, int]) -> tuple[CameraState, ...]:
-        """Where the views are seen from, named as the views, mirrored as they are."""
-        return tuple(mirrored(self._sensor.camera(camera, size), view) for view, camera in CAMERAS.items())
+    def render_with_points(self, size: tuple[int, int], stride: int) -> tuple[dict[str, Image], NDArray[np.float32]]:
+        """As :meth:`render`, and the points (V, H // stride, W // stride, 3) seen, metres from the robot's base."""
+        sim = self._env.sim
+        images, points = {}, []
+        for (view, name), camera in zip(CAMERAS.items(), self.cameras(size), strict=True):
+            image, depth = sim.render(RENDER_SIZE, RENDER_SIZE, camera_name=name, depth=True)
+            images[view] = as_seen(image, size)
+            points.append(points_behind(self._sensor.metres(depth), camera, stride) - self._sensor.base)
+        return images, np.stack(points).astype(np.float32)
 
-    def point_maps(self, size: tuple[int, int], stride: int) -> NDArray[np.float32]:
-        """True 3D points (V, H // stride, W // stride, 3) behind the views, metres from the robot's base."""
-        maps = [self._sensor.point_map(camera, stride) for camera in self.cameras(size)]
-        return np.stack(maps) - self._sensor.base.astype(np.float32)
+    def cameras(self, size: tuple[int, int]) -> tuple[CameraState, ...]:
+        """Where the views of ``size`` are seen from, named as the views, mirrored as they are."""
+        return tuple(mirrored(self._sensor.camera(camera, size), view) for view, camera in CAMERAS.items())
 
     def close(self) -> None:
         """Free the simulator."""
         self._env.close()
+
+    def _begin(self) -> None:
+        """Look at the model that a hard reset has made."""
+        self._sensor = Sensor(self._env.env)
+        self._env.env.visualize(dict.fromkeys(self._env._visualizations, False))  # no markers at the hand
 
 
 def to_simulator(action: Actions) -> NDArray[np.float64]:
@@ -123,21 +131,3 @@ def to_simulator(action: Actions) -> NDArray[np.float64]:
     command = np.asarray(action, dtype=np.float64).copy()
     command[6] = 1.0 - 2.0 * (command[6] > 0.5)
     return command
-
-
-def as_seen(raw: Any, size: tuple[int, int]) -> Image:
-    """A rendered image (H, W, 3), bottom row first, as the published demonstrations show it, of ``size``.
-
-    They turn it by 180°, which leaves it upright and mirrored.
-    """
-    turned = np.ascontiguousarray(raw[::-1, ::-1])
-    if turned.shape[:2] == size:
-        return turned
-    height, width = size
-    return np.asarray(Pillow.fromarray(turned).resize((width, height), Pillow.Resampling.BILINEAR))
-
-
-def mirrored(camera: CameraState, name: str) -> CameraState:
-    """The camera whose picture is the mirror image of another's: its first axis points to the left."""
-    rotation = camera.rotation * [-1.0, 1.0, 1.0]
-    return CameraState(name, camera.position, rotation, camera.fovy, camera.size)
