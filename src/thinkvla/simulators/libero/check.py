@@ -47,7 +47,9 @@ def main() -> None:
         difference = float(np.abs(thumbnail(image) - np.array(json.loads(REFERENCE.read_text("utf-8")), float)).mean())
         found |= {"renderer": renderer, "frame": f"differs from the stored one by {difference:.2f} of 255 on average"}
         if difference > TOLERANCE:
-            problems.append(f"the rendered frame differs from the stored one by {difference:.1f}, more than {TOLERANCE}")
+            problems.append(
+                f"the rendered frame differs from the stored one by {difference:.1f}, more than {TOLERANCE}"
+            )
     print(json.dumps({**found, "problems": problems}))
 
 
