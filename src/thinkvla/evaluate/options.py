@@ -25,6 +25,7 @@ class EvaluateOptions:
         workers: simulator processes.
         execute: actions executed of each chunk before the policy looks again; default: the whole chunk.
         videos: most rollouts to film, successes and failures in turn; default: the benchmark's.
+        embodiment: robot to act for; needed if the policy was trained for several.
         perturbation: axis along which every scene is perturbed; default: plain scenes.
         level: how strongly, 1 to 3; 0 for plain scenes.
         docker: one of vla-eval's container images, in which its own class of this benchmark runs instead of ours.
@@ -41,6 +42,7 @@ class EvaluateOptions:
     workers: int = 2
     execute: int | None = None
     videos: int | None = None
+    embodiment: str | None = None
     perturbation: str | None = None
     level: int = 0
     docker: str | None = None
