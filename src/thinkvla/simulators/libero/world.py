@@ -67,12 +67,13 @@ class World:
     ) -> None:
         self.close()
 
-    def reset(self, seed: int) -> None:
+    def reset(self, seed: int, anew: bool = False) -> None:
         """A new layout, the same for the same seed; objects still have to settle (:meth:`wait`).
 
-        The simulator's model is made anew unless the seed is that of the last reset.
+        The simulator's model is made anew unless the seed is that of the last reset; with ``anew`` even then, for a
+        model that was edited.
         """
-        if seed == self._seed:
+        if seed == self._seed and not anew:
             self._start.restore()
             return
         self._env.seed(seed)
