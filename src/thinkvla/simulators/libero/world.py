@@ -67,13 +67,12 @@ class World:
     ) -> None:
         self.close()
 
-    def reset(self, seed: int, anew: bool = False) -> None:
+    def reset(self, seed: int) -> None:
         """A new layout, the same for the same seed; objects still have to settle (:meth:`wait`).
 
-        The simulator's model is made anew unless the seed is that of the last reset; with ``anew`` even then, for a
-        model that was edited.
+        The simulator's model is made anew unless the seed is that of the last reset.
         """
-        if seed == self._seed and not anew:
+        if seed == self._seed:
             self._start.restore()
             return
         self._env.seed(seed)
