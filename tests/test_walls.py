@@ -61,7 +61,19 @@ MAY_KNOW = {
         "train",
         "versions",
     },
-    "evaluate": {"answering", "checkpoint", "contract", "data", "deploy", "files", "progress", "tabletop", "versions"},
+    "environments": {"files", "progress"},
+    "evaluate": {
+        "answering",
+        "checkpoint",
+        "contract",
+        "data",
+        "deploy",
+        "environments",
+        "files",
+        "progress",
+        "tabletop",
+        "versions",
+    },
     "diagnose": {
         "backbones",
         "checkpoint",
@@ -88,7 +100,8 @@ MAY_KNOW = {
         "tabletop",
         "versions",
     },
-    "doctor": {"tabletop", "versions"},
+    "simulators": {"contract", "data", "environments", "evaluate", "files", "progress", "tabletop", "versions"},
+    "doctor": {"environments", "tabletop", "versions"},
 }
 EVERYBODY = {"recipes", "cli", "demo", "__main__"}  # know everyone, and nobody knows them
 
