@@ -34,7 +34,9 @@ def thing(category: str, x: float, y: float, yaw: float = 0.0) -> Thing:
 def basket(x: float = 0.0, y: float = 0.25) -> tuple[Thing, Region]:
     low, high = np.array([-0.08, -0.08, 0.0]), np.array([0.08, 0.08, 0.14])
     place = np.array([x, y, 0.0])
-    inside = Region("basket_1_contain_region", "basket_1", np.array([x, y, 0.07]), np.eye(3), np.full(3, 0.06))
+    inside = Region(
+        "basket_1_contain_region", "basket_1", np.array([x, y, 0.07]), np.eye(3), np.array([0.06, 0.06, 0.07])
+    )
     return Thing("basket_1", "basket", place, np.eye(3), low, high, movable=True), inside
 
 
@@ -61,25 +63,26 @@ def settle(truth: Truth) -> Truth:
 
 def step(truth: Truth, action: Actions) -> Truth:
     """One control step of a hand without weight; what lies between closing fingers goes with it, else it falls."""
-    old, width = truth.hand, 0.08
+    old = truth.hand
     move = COVERED[0] * 0.05 * action[:3]
-    angle = COVERED[1] * 0.5 * action[3:6]
-    rotation = _turn(angle) @ old.rotation
+    rotation = _turn(COVERED[1] * 0.5 * action[3:6]) @ old.rotation
     position = old.position + move
-    opening = np.clip(old.opening + (0.02 if action[6] > 0.5 else -0.02), 0.0, width)
+    position[2] = max(position[2], 0.011)
+    opening = float(np.clip(old.opening + (0.02 if action[6] > 0.5 else -0.02), 0.0, 0.08))
     holding: tuple[str, ...] = ()
     things = []
     for one in truth.things:
-        local = (position - one.position) @ one.rotation
-        across = np.abs(rotation[:, 0] @ one.rotation) @ (one.high - one.low)
-        inside = (np.abs(local) < (one.high - one.low) / 2 + 0.002).all() and one.category != "basket"
-        if inside and opening <= across and action[6] < 0.5:
-            opening, holding = across, (one.name,)
-            one = replace(one, position=one.position + move)
-        elif one.name in old.holding and action[6] > 0.5:
-            one = replace(one, position=np.append(one.position[:2], one.high[2]))
+        local, size = (position - one.position) @ one.rotation, one.high - one.low
+        width = float(size[np.argmax(np.abs(rotation[:, 0] @ one.rotation))])
+        between = bool((np.abs(local) < size / 2 + 0.01).all()) and one.category != "basket"
+        if between and action[6] < 0.5 and opening <= width:
+            opening, holding = width, (one.name,)
+            if one.name in old.holding:
+                one = replace(one, position=one.position + position - old.position)
+        elif one.movable and one.category != "basket":
+            one = replace(one, position=np.append(one.position[:2], one.high[2]))  # it falls
         things.append(one)
-    moved = replace(truth, hand=Hand(position, rotation, float(opening), holding), things=tuple(things))
+    moved = replace(truth, hand=Hand(position, rotation, opening, holding), things=tuple(things))
     return settle(moved)
 
 
