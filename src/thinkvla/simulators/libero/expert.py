@@ -26,7 +26,7 @@ from thinkvla.simulators.libero.truth import Goal, Region, Thing, Truth, Vector
 # Metres.
 _HOVER = 0.045  # finger tips above the grip point's thing while moving sideways
 _OVER = 0.025  # lowest point above whatever stands in the way
-_NEAR = 0.006, 0.016  # off the grip point to close the fingers: horizontally, vertically
+_NEAR = 0.006, 0.008  # off the grip point to close the fingers: horizontally, vertically
 
 
 class Expert:

@@ -117,12 +117,11 @@ def turn_on(truth: Truth, goal: Goal) -> Action:
 
 
 def push(truth: Truth, thing: Thing, spot: Vector) -> Action:
-    """Push a low thing over the table to ``spot`` with the fingers closed."""
+    """Push a plate over the table to ``spot``: the closed fingers stand in it and press against its rim."""
     way = (spot - thing.position) * [1.0, 1.0, 0.0]
     direction = way / max(float(np.linalg.norm(way)), 1e-6)
-    radius = float((thing.high - thing.low)[:2].mean()) / 2
-    start = thing.position - (radius + 0.02) * direction
-    start[2] = thing.underside + FINGER_TIP + 0.004
+    start = thing.position + 0.03 * direction
+    start[2] = thing.underside + FINGER_TIP + 0.006
     return _shove(truth, start, direction, aim=np.cross(UP, direction))
 
 
@@ -133,7 +132,7 @@ def _shove(truth: Truth, start: Vector, direction: Vector, aim: Vector | None = 
     behind = float(way @ direction)
     aside = way - behind * direction
     turn = 0.0 if aim is None else turn_to(hand.rotation, aim)
-    if np.linalg.norm(aside) < 0.02 and behind < 0.015:
+    if np.linalg.norm(aside) < 0.02 and behind < 0.04:
         return action(hand, aside + 0.03 * direction, 0.0, CLOSED)
     # Down a little before it, so that the fingers do not come down on the thing itself.
     back = start - 0.03 * direction
