@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from thinkvla.simulators.libero.fixtures import OPENED, close, drawer_of, hand_off, open_drawer, opened, push, turn_on
+from thinkvla.simulators.libero.fixtures import OPENED, close, drawer_of, hand_off, open_drawer, opened, turn_on
 from thinkvla.simulators.libero.grasping import Grasp, best_grasp, turn_to
 from thinkvla.simulators.libero.motion import (
     CLOSED,
@@ -85,8 +85,6 @@ def _place(truth: Truth, goal: Goal) -> NDArray[np.float32]:
         return open_drawer(truth, drawer)
     if (off := hand_off(truth)) is not None:
         return off
-    if region is not None and thing.category in _PUSHED:
-        return push(truth, thing, region.position)
     if thing.name not in truth.hand.holding:
         return _pick(truth, thing)
     if region is not None:
@@ -138,5 +136,3 @@ def _open(truth: Truth, goal: Goal) -> NDArray[np.float32]:
 _SKILLS = {"in": _place, "on": _place, "open": _open, "close": close, "turnon": turn_on}
 _ORDER = ("turnon", "open", "in", "on", "close")
 """What is done first where a task has several goals."""
-_PUSHED = ("plate",)
-"""Categories that are pushed to a place on the table, since the hand cannot take them."""

@@ -1,4 +1,4 @@
-"""What the scripted expert does with things that are not carried: drawers, doors, knobs, and a plate that is pushed."""
+"""What the scripted expert does with things that are not carried: drawers, doors and knobs."""
 
 from __future__ import annotations
 
@@ -43,8 +43,8 @@ def handle(drawer: Thing) -> Vector:
 def _facing(drawer: Thing, hand: Vector) -> Vector:
     """(3, 3) the hand with its palm to a drawer's front and one finger over the other."""
     inwards = drawer.rotation[:, 1]
-    closing = UP if hand[:, 0] @ inwards > 0 else -UP
-    return np.stack([closing, np.cross(inwards, closing), inwards], axis=1)
+    sides = [np.stack([closing, np.cross(inwards, closing), inwards], axis=1) for closing in (UP, -UP)]
+    return max(sides, key=lambda side: float(np.trace(side.T @ hand)))  # the nearer way round
 
 
 def open_drawer(truth: Truth, drawer: Thing) -> Action:
@@ -116,25 +116,15 @@ def turn_on(truth: Truth, goal: Goal) -> Action:
     return action(hand, funnel(way, up - hand.position[2]), turn, OPEN)
 
 
-def push(truth: Truth, thing: Thing, spot: Vector) -> Action:
-    """Push a plate over the table to ``spot``: the closed fingers stand in it and press against its rim."""
-    way = (spot - thing.position) * [1.0, 1.0, 0.0]
-    direction = way / max(float(np.linalg.norm(way)), 1e-6)
-    start = thing.position + 0.03 * direction
-    start[2] = thing.underside + FINGER_TIP + 0.006
-    return _shove(truth, start, direction, aim=np.cross(UP, direction))
-
-
-def _shove(truth: Truth, start: Vector, direction: Vector, aim: Vector | None = None) -> Action:
+def _shove(truth: Truth, start: Vector, direction: Vector) -> Action:
     """Go to ``start`` from above, fingers closed, and from there along ``direction``."""
     hand = truth.hand
     way = start - hand.position
     behind = float(way @ direction)
     aside = way - behind * direction
-    turn = 0.0 if aim is None else turn_to(hand.rotation, aim)
     if np.linalg.norm(aside) < 0.02 and behind < 0.04:
         return action(hand, aside + 0.03 * direction, 0.0, CLOSED)
     # Down a little before it, so that the fingers do not come down on the thing itself.
     back = start - 0.03 * direction
     up = highest_between(truth, hand.position, back, 0.05, ()) + 0.03 + FINGER_TIP
-    return action(hand, funnel(back - hand.position, up - hand.position[2]), turn, CLOSED)
+    return action(hand, funnel(back - hand.position, up - hand.position[2]), 0.0, CLOSED)

@@ -36,6 +36,7 @@ class Rim:
 RIMS = {
     "akita_black_bowl": Rim(0.030),
     "white_bowl": Rim(0.030),
+    "plate": Rim(0.010),
     "porcelain_mug": Rim(0.030, (0.017, 0.0), 0.042, -1),
     "white_yellow_mug": Rim(0.030, (-0.018, 0.0), 0.046, 1),
 }
