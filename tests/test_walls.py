@@ -86,7 +86,7 @@ MAY_KNOW = {
         "versions",
     },
     "simulators": {"contract", "data", "environments", "evaluate", "files", "progress", "tabletop", "versions"},
-    "doctor": {"tabletop", "versions"},
+    "doctor": {"environments", "tabletop", "versions"},
 }
 EVERYBODY = {"recipes", "cli", "demo", "__main__"}  # know everyone, and nobody knows them
 

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from thinkvla.contract import Actions, Image
+from thinkvla.simulators.libero.control import Start, control_step
 from thinkvla.simulators.libero.sensing import Sensor
 from thinkvla.simulators.libero.truth import Truth
 from thinkvla.simulators.libero.views import RENDER_SIZE, as_seen, mirrored, points_behind
@@ -55,6 +56,7 @@ class World:
             use_camera_obs=False,
             has_offscreen_renderer=rendering,
         )
+        self._seed: int | None = None  # of the last reset; none: the constructor's, which nobody chose
         self._begin()
 
     def __enter__(self) -> World:
@@ -66,9 +68,16 @@ class World:
         self.close()
 
     def reset(self, seed: int) -> None:
-        """A new layout, the same for the same seed; objects still have to settle (:meth:`wait`)."""
+        """A new layout, the same for the same seed; objects still have to settle (:meth:`wait`).
+
+        The simulator's model is made anew unless the seed is that of the last reset.
+        """
+        if seed == self._seed:
+            self._start.restore()
+            return
         self._env.seed(seed)
         self._env.reset()
+        self._seed = seed
         self._begin()
 
     def init_states(self) -> NDArray[np.float64]:
@@ -80,14 +89,34 @@ class World:
         """Begin from one of the benchmark's layouts; fixtures stay where the last :meth:`reset` put them."""
         self._env.set_init_state(init_state)
 
-    def wait(self, steps: int = WAIT_STEPS) -> None:
-        """Let things settle while the hand stays where it is."""
-        for _ in range(steps):
-            self._env.step(_WAIT)
+    def wait(self, steps: int = WAIT_STEPS, views: Sequence[str] = ()) -> None:
+        """Let things settle while the hand stays where it is; the last step as :meth:`step`."""
+        for _ in range(steps - 1):
+            self._step(_WAIT, ())
+        self._step(_WAIT, views)
 
-    def step(self, action: Actions) -> None:
-        """Execute one action (7,) of the embodiment ``libero``."""
-        self._env.step(to_simulator(action))
+    def step(self, action: Actions, views: Sequence[str] = ()) -> None:
+        """Execute one action (7,) of the embodiment ``libero``.
+
+        Args:
+            action: the action.
+            views: what is to be :meth:`seen` of this step, at the moment at which robosuite samples its cameras, 2 ms
+                before its end.
+        """
+        self._step(to_simulator(action), views)
+
+    def _step(self, command: NDArray[np.float64], views: Sequence[str]) -> None:
+        self._frames.clear()
+        control_step(self._env.env, command, (lambda: self._take(views)) if views else None)
+
+    def _take(self, views: Sequence[str]) -> None:
+        simulation = self._env.sim
+        for view in views:
+            self._frames[view] = simulation.render(RENDER_SIZE, RENDER_SIZE, camera_name=CAMERAS[view])
+
+    def seen(self, size: tuple[int, int]) -> dict[str, Image]:
+        """View → uint8 (H, W, 3) of the last step, as policies see it; those that the step was asked for."""
+        return {view: as_seen(frame, size) for view, frame in self._frames.items()}
 
     def succeeded(self) -> bool:
         """Whether the task is done."""
@@ -123,7 +152,9 @@ class World:
     def _begin(self) -> None:
         """Look at the model that a hard reset has made."""
         self._sensor = Sensor(self._env.env)
+        self._frames: dict[str, NDArray[np.uint8]] = {}
         self._env.env.visualize(dict.fromkeys(self._env._visualizations, False))  # no markers at the hand
+        self._start = Start(self._env.env)
 
 
 def to_simulator(action: Actions) -> NDArray[np.float64]:
