@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scenes import SIZES, _turn, hand, scene, step, thing
+from libero_scenes import SIZES, _turn, hand, scene, step, thing
 
 from thinkvla.contract import check_actions
 from thinkvla.data.embodiments import SPECIFICATIONS

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-from scenes import turned
+from libero_scenes import turned
 
 from thinkvla.simulators.libero.views import FARTHEST, RENDER_SIZE, as_seen, mirrored, points_behind
 from thinkvla.tabletop.questions.view import view_axes

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from scenes import scene, thing
+from libero_scenes import scene, thing
 
 from thinkvla.contract import ContractError
 from thinkvla.data.embodiments import SPECIFICATIONS
