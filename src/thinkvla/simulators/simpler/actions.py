@@ -1,12 +1,12 @@
-"""A policy's action of the ``bridge`` embodiment, and the same motion as ManiSkill3 or the original SimplerEnv take it.
+"""An action of the ``bridge`` embodiment, and the same motion as ManiSkill3 and the original SimplerEnv take it.
 
-The policy gives Δx, Δy, Δz in metres and roll, pitch, yaw in radians along and about the axes of the robot's base, and a
-gripper that is open above one half. SimplerEnv keeps a pose that the hand is to reach, and an action moves that target
-from where it was, p, while the hand is at c: the rotation R turns it about the hand, p' = c + Δ + R (p − c).
+The policy gives Δx, Δy, Δz in metres and roll, pitch, yaw in radians along and about the axes of the robot's base, and
+a gripper that is open above one half. SimplerEnv keeps a pose that the hand is to reach, and an action moves that
+target from where it was, p, while the hand is at c: the rotation R turns it about the hand, p' = c + Δ + R (p − c).
 
-ManiSkill3's controller of the same name differs in two ways that matter here: it turns the target about itself,
-p' = p + Δ, and it reads the three rotation numbers as Euler angles (R = Rx Ry Rz) and not as a rotation vector. What it
-is sent makes up for both, so that an action does what it did where the policy's data were recorded.
+ManiSkill3's controller of the same name differs in two ways: it turns the target about itself, p' = p + Δ, and it reads
+the three rotation numbers as Euler angles (R = Rx Ry Rz) where the original reads a rotation vector. What it is sent
+makes up for both, so that an action means what it means in the original.
 """
 
 from __future__ import annotations

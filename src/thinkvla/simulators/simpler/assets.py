@@ -91,7 +91,9 @@ def _lay_out(source: Path, root: Path) -> None:
         try:
             shutil.unpack_archive(source, files, filter="data")
         except (shutil.ReadError, ValueError) as error:
-            raise ValueError(f"assets {source} are neither a folder nor an archive that can be read: {error}") from error
+            raise ValueError(
+                f"assets {source} are neither a folder nor an archive that can be read: {error}"
+            ) from error
         inside = list(files.iterdir())
         if len(inside) == 1 and inside[0].is_dir() and inside[0].name != "data":
             files = inside[0]
@@ -121,7 +123,9 @@ def _lay_out(source: Path, root: Path) -> None:
 def _link(item: Path, link: Path, root: Path) -> None:
     """Link to a file or folder: by its place where both are in ``root``, which is still to get its name."""
     inside = item.is_relative_to(root)
-    link.symlink_to(Path(*[".."] * len(link.parent.relative_to(root).parts)) / item.relative_to(root) if inside else item)
+    link.symlink_to(
+        Path(*[".."] * len(link.parent.relative_to(root).parts)) / item.relative_to(root) if inside else item
+    )
 
 
 def _require(folder: Path, *parts: Path) -> None:

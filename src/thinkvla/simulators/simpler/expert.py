@@ -94,10 +94,10 @@ class Expert:
         down, up = _FUNNEL
         height = _HOVER * float(np.clip(max((aside - down) / (up - down), (turn - _ALIGNED[1]) / 0.3), 0.0, 1.0))
         if state.opening < _CLOSED:  # closed beside it
-            return _action(state, grip + [0.0, 0.0, _HOVER], yaw, open_gripper=True)
+            return _action(state, _above(grip, _HOVER), yaw, open_gripper=True)
         closing = 2.0 if state.opening < 0.07 else 1.0  # closing fingers push what they close around
         between = np.linalg.norm(grip - hand) < closing * _ALIGNED[0] and turn < closing * _ALIGNED[1]
-        return _action(state, grip + [0.0, 0.0, height], yaw, open_gripper=not between)
+        return _action(state, _above(grip, height), yaw, open_gripper=not between)
 
     def _deliver(self, state: SceneState) -> NDArray[np.float32]:
         """Up, over to the goal, down, and open."""
@@ -124,6 +124,10 @@ def _action(state: SceneState, position: Vector, yaw: float, *, open_gripper: bo
     rotation = _palm_down(now + float(np.clip(yaw - now, -_TURN, _TURN))) @ target.rotation.T
     change = way - rotation @ (target.position - hand.position)
     return np.array([*change, *to_roll_pitch_yaw(rotation), float(open_gripper)], np.float32)
+
+
+def _above(point: Vector, height: float) -> Vector:
+    return point + np.array([0.0, 0.0, height])
 
 
 def _palm_down(yaw: float) -> Matrix:

@@ -41,7 +41,10 @@ TASKS = {
     for task in (
         Task("carrot", "PutCarrotOnPlateInScene-v1", "widowx_carrot_on_plate", "put carrot on plate"),
         Task(
-            "eggplant", "PutEggplantInBasketScene-v1", "widowx_put_eggplant_in_basket", "put eggplant into yellow basket"
+            "eggplant",
+            "PutEggplantInBasketScene-v1",
+            "widowx_put_eggplant_in_basket",
+            "put eggplant into yellow basket",
         ),
         Task("spoon", "PutSpoonOnTableClothInScene-v1", "widowx_spoon_on_towel", "put the spoon on the towel"),
         Task(

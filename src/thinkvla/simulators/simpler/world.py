@@ -20,8 +20,8 @@ CAMERA = "3rd_view_camera"
 class World:
     """One task. Looking costs more than stepping, so a picture is only rendered when it is asked for.
 
-    A world takes seconds to make and is to be closed before the next one is made; ManiSkill3 must not have been imported
-    with other assets.
+    A world takes seconds to make and is to be closed before the next one is made. ManiSkill3 reads where its assets are
+    when it is imported, so a process has one folder of them.
 
     Args:
         task: the task.
@@ -33,7 +33,9 @@ class World:
         self._env: Any = _environment(task, assets)
         (said,) = self._env.get_language_instruction()
         if said != task.instruction:
-            raise RuntimeError(f"{task.environment} asks to '{said}', expected '{task.instruction}'; use its pinned release")
+            raise RuntimeError(
+                f"{task.environment} asks to '{said}', expected '{task.instruction}'; use its pinned release"
+            )
 
     def reset(self, layout: int) -> None:
         """Place everything as in a layout, 0 to 23; raises ValueError for another."""
