@@ -1,1 +1,1 @@
-"""Simulators that others publish: each room is code for one environment of its own, beside it in ``environments``."""
+"""Simulators with pins of their own: code that runs inside their isolated environments."""
