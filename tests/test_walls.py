@@ -59,6 +59,7 @@ MAY_KNOW = {
         "versions",
     },
     "environments": {"files", "progress"},
+    "simulators": {"contract", "data", "environments", "evaluate", "files", "progress"},
     "evaluate": {
         "answering",
         "checkpoint",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 
 from thinkvla.evaluate.benchmark import Benchmark
+from thinkvla.evaluate.simpler import SIMPLER
 from thinkvla.evaluate.tabletop import TABLETOP
 
 LIBERO_SUITES = ("libero_spatial", "libero_object", "libero_goal", "libero_10")
@@ -26,6 +27,7 @@ BENCHMARKS: dict[str, Benchmark] = {
             )
             for suite in LIBERO_SUITES
         ),
+        *SIMPLER,
     )
 }
 

@@ -27,6 +27,9 @@ class EvaluateOptions:
         videos: most rollouts to film, successes and failures in turn; default: the benchmark's.
         perturbation: axis along which every scene is perturbed; default: plain scenes.
         level: how strongly, 1 to 3; 0 for plain scenes.
+        assets: folder or archive of the files that simpler_widowx needs and no package has.
+        max_steps: step limit of every episode, where a benchmark has several in use: simpler_widowx. Default: the
+            benchmark's.
         resume: go on with the evaluation in ``output`` that was stopped; with an error ended episodes run again.
     """
 
@@ -42,6 +45,8 @@ class EvaluateOptions:
     videos: int | None = None
     perturbation: str | None = None
     level: int = 0
+    assets: Path | None = None
+    max_steps: int | None = None
     resume: bool = False
 
 
@@ -61,6 +66,6 @@ class Evaluation(EvaluateOptions):
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON-ready form, for the result file: all but whether it was resumed."""
-        values = {**asdict(self), "output": str(self.output)}
+        values = {**asdict(self), "output": str(self.output), "assets": self.assets and str(self.assets)}
         del values["resume"]
         return values

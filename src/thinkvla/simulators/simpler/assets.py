@@ -26,6 +26,10 @@ STAGES = ("bridge_table_1_v1.glb", "bridge_table_1_v2.glb")
 TASK_FILES = Path("data/tasks/bridge_v2_real2sim_dataset")
 ROBOT_FILES = Path("data/robots/widowx")
 URDF = "wx250s.urdf"
+TABLES = {
+    "mesh": "the published mesh",
+    "box": f"a box with its top at {TABLE_TOP} m, hidden by the photograph: the assets lack the published mesh",
+}
 
 _MODELS, _PHOTOGRAPHS = Path("data/custom"), Path("data/real_inpainting")
 _ROBOT = Path("mani_skill2_real2sim/assets/descriptions/widowx_description")
@@ -49,7 +53,7 @@ class Assets:
 
     Attributes:
         root: folder for ``MS_ASSET_DIR``.
-        table: ``mesh``, or ``box`` where a box stands in for it.
+        table: one of :data:`TABLES`.
     """
 
     root: Path

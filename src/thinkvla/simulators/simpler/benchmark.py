@@ -12,15 +12,16 @@ from vla_eval.specs import DimSpec
 from thinkvla.contract import Observation
 from thinkvla.evaluate.policy import PrivilegedObservation
 from thinkvla.evaluate.wire import action_spec, encode_observation, observation_spec
-from thinkvla.simulators.simpler.assets import prepare_assets
-from thinkvla.simulators.simpler.embodiment import IMAGE_SIZE, embodiment
+from thinkvla.simulators.simpler.assets import TABLES, prepare_assets
+from thinkvla.simulators.simpler.embodiment import CAMERAS, IMAGE_SIZE, embodiment
+from thinkvla.simulators.simpler.protocol import protocol, versions
 from thinkvla.simulators.simpler.tasks import MAX_STEPS, SUITE, choose_tasks
 from thinkvla.simulators.simpler.views import resized
 from thinkvla.simulators.simpler.world import World
 
 
 class SimplerBenchmark(StepBenchmark):  # type: ignore[misc]  # vla-eval ships no types
-    """Episode k of each task is its layout k, 0 to 23.
+    """Episode k of each task is its layout ``first_seed + k``, of 0 to 23.
 
     Every episode runs to the step limit, and is a success if the task is done then; being done for a while is not
     enough. Whether it was done is recorded at each step, with the action.
@@ -29,6 +30,8 @@ class SimplerBenchmark(StepBenchmark):  # type: ignore[misc]  # vla-eval ships n
         assets: folder or archive of the tasks' files (see ``assets.py``).
         tasks: names of tasks; none means all four.
         max_steps: step limit of every episode.
+        first_seed: layout of each task's first episode.
+        cameras: what the policy calls its one view.
         image_size: (height, width) that the policy expects.
         observe_every: the view is only rendered every so many steps, when the policy looks; empty otherwise.
         privileged: add task, layout and the simulator's truth to observations, for the scripted expert.
@@ -41,19 +44,20 @@ class SimplerBenchmark(StepBenchmark):  # type: ignore[misc]  # vla-eval ships n
         assets: str,
         tasks: Sequence[str] = (),
         max_steps: int = MAX_STEPS,
+        first_seed: int = 0,
+        cameras: Sequence[str] = CAMERAS,
         image_size: Sequence[int] = IMAGE_SIZE,
         observe_every: int = 1,
         privileged: bool = False,
     ) -> None:
         super().__init__()
-        if max_steps < 1:
-            raise ValueError(f"max_steps is {max_steps}; it must be at least 1")
         self._tasks = {task.name: task for task in choose_tasks(tasks)}
-        self._source, self._max_steps = Path(assets), max_steps
-        self._embodiment = embodiment(image_size)
+        self._assets = prepare_assets(Path(assets))
+        self._max_steps, self._first_seed = max_steps, first_seed
+        self._embodiment = embodiment(cameras, image_size)
         self._observe_every, self._privileged = observe_every, privileged
         self._world: World | None = None
-        self._layout = self._steps = 0
+        self._steps = 0
 
     @classmethod
     def configure_render(cls, mode: str) -> dict[str, str]:
@@ -62,16 +66,16 @@ class SimplerBenchmark(StepBenchmark):  # type: ignore[misc]  # vla-eval ships n
 
     def get_tasks(self) -> list[dict[str, Any]]:
         """One entry for each task."""
-        return [{"name": name, "suite": SUITE} for name in self._tasks]
+        return [{"name": task.name, "suite": SUITE, "instruction": task.instruction} for task in self._tasks.values()]
 
     def reset(self, task: dict[str, Any]) -> None:
         """Begin the episode ``task["episode_idx"]`` of a task."""
         wanted = self._tasks[task["name"]]
         if self._world is None or self._world.task is not wanted:
             self.cleanup()
-            self._world = World(wanted, prepare_assets(self._source))
-        self._layout, self._steps = task["episode_idx"], 0
-        self._world.reset(self._layout)
+            self._world = World(wanted, self._assets)
+        self._steps = 0
+        self._world.reset(self._first_seed + task["episode_idx"])
 
     def step(self, action: dict[str, Any]) -> StepResult:
         """Execute one action, float32 (7,); the episode is over at the step limit alone."""
@@ -88,9 +92,8 @@ class SimplerBenchmark(StepBenchmark):  # type: ignore[misc]  # vla-eval ships n
         images = {self._embodiment.cameras[0]: resized(world.image(), self._embodiment.image_size)}
         seen = Observation(images, world.task.instruction)
         if self._privileged:
-            seen = PrivilegedObservation(
-                images, world.task.instruction, SUITE, world.task.name, self._layout, world.state().to_vector()
-            )
+            truth = {"task": world.task.name, "state": world.state().to_vector()}
+            seen = PrivilegedObservation(images, world.task.instruction, truth)
         return encode_observation(seen)
 
     def get_step_result(self, step_result: StepResult) -> dict[str, Any]:
@@ -98,8 +101,13 @@ class SimplerBenchmark(StepBenchmark):  # type: ignore[misc]  # vla-eval ships n
         return {"success": bool(step_result.info["success"])}
 
     def get_metadata(self) -> dict[str, Any]:
-        """The step limit, and what stands for the table."""
-        return {"max_steps": self._max_steps, "table": prepare_assets(self._source).table}
+        """The step limit, the rules of the episodes and the simulator's software."""
+        rules = protocol(self._max_steps) | {
+            "simulator": "ManiSkill3; not the original SimplerEnv, whose numbers papers report",
+            "rendering": "SAPIEN on the CPU, only when the policy looks",
+            "table": TABLES[self._assets.table],
+        }
+        return {"max_steps": self._max_steps, "protocol": rules, "versions": versions()}
 
     def get_action_spec(self) -> dict[str, DimSpec]:
         """What the robot accepts."""

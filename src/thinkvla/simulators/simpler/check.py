@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-from importlib import metadata
 from typing import Any
 
 import numpy as np
 
-PACKAGES = ("mani-skill", "sapien", "torch", "numpy", "vla-eval")
+from thinkvla.simulators.simpler.protocol import versions
+
 _SIZE, _CELLS = 64, 8
 _TOLERANCE = 3.0
 """Mean difference of a cell's colour, of 255, up to which a driver draws the same picture."""
@@ -16,11 +16,11 @@ _TOLERANCE = 3.0
 
 def main() -> None:
     """Print one JSON object: what was found, and ``problems``."""
-    found: dict[str, Any] = {package: metadata.version(package) for package in PACKAGES}
+    found: dict[str, Any] = dict(versions())
     problems = []
     try:
         frame = render()
-    except RuntimeError as error:  # SAPIEN's, where no Vulkan driver serves it
+    except (RuntimeError, ImportError) as error:  # no Vulkan driver serves it, or a library of the system is missing
         problems.append(f"SAPIEN cannot render: {error}; see docs/benchmarks.md for its Vulkan driver")
     else:
         import sapien
@@ -35,6 +35,7 @@ def main() -> None:
 
 def render() -> np.ndarray:
     """uint8 (64, 64, 3): a box under one light, rendered on the CPU; raises RuntimeError without a Vulkan driver."""
+    import cv2  # noqa: F401  # needs a library of the system as well
     import sapien
 
     scene = sapien.Scene([sapien.physx.PhysxCpuSystem(), sapien.render.RenderSystem(sapien.Device("cpu"))])

@@ -1,8 +1,8 @@
 """A Vulkan driver that SAPIEN 3 renders with on the CPU: the machine's own, or Mesa's unpacked into the environment.
 
-SAPIEN needs lavapipe of Mesa 24.3 or later. Where the machine's own driver does not serve it and apt is at hand, Debian's
-packages are unpacked into the environment's folder; nothing of the system changes, and no root is needed. Debian 12 has
-a Mesa of that age only in its backports, which are read beside the sources that apt is configured with.
+SAPIEN needs lavapipe of Mesa 24.3 or later. Where the machine's own driver does not serve it and apt is at hand,
+Debian's packages are unpacked into the environment's folder; nothing of the system changes, and no root is needed.
+Debian 12 has a Mesa of that age only in its backports, which are read beside the sources that apt is configured with.
 
 Run by the environment's interpreter when it is installed: ``python -m thinkvla.simulators.simpler.vulkan``.
 """
@@ -19,13 +19,16 @@ import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
-VARIABLES = "variables.json"
-"""In the environment's folder: variables that its processes are started with."""
+import thinkvla.environments
+from thinkvla.environments.table import VARIABLES
+
 DRIVER = "mesa-vulkan-drivers"
+LIBRARIES = ("libgl1", "libglib2.0-0")
+"""What OpenCV needs of the system."""
 _FOLDER = "vulkan"
 _ADVICE = (
-    f"install a Vulkan driver for the CPU, Mesa 24.3 or later (Debian 13 and Ubuntu 24.04: package {DRIVER}; Debian 12: "
-    f"the same package from bookworm-backports), and run the command again"
+    f"install {DRIVER} of Mesa 24.3 or later (Debian 13 and Ubuntu 24.04 have it, Debian 12 in bookworm-backports) and "
+    f"{', '.join(LIBRARIES)}, and run the command again"
 )
 
 
@@ -41,21 +44,24 @@ def main() -> None:
     _unpack(unpacked)
     variables = _variables(unpacked)
     if not renders(variables):
-        raise RuntimeError(f"neither this machine's Vulkan driver nor the one unpacked from apt serves SAPIEN; {_ADVICE}")
+        raise RuntimeError(
+            f"neither this machine's Vulkan driver nor the one unpacked from apt serves SAPIEN; {_ADVICE}"
+        )
     (home / VARIABLES).write_text(json.dumps(variables, indent=2) + "\n", "utf-8")
 
 
 def renders(variables: Mapping[str, str]) -> bool:
     """Whether SAPIEN renders a frame with these variables set, tried in a process of its own."""
-    code = "from thinkvla.simulators.simpler.check import render; render()"
-    package = str(Path(__file__).parents[3])
+    within = Path(thinkvla.environments.__file__).with_name("within.py")
     ended = subprocess.run(
-        [sys.executable, "-c", f"import sys; sys.path.append({package!r}); {code}"],
+        [sys.executable, str(within), "thinkvla.simulators.simpler.check"],
         env={**os.environ, **variables},
         capture_output=True,
+        text=True,
         check=False,
     )
-    return ended.returncode == 0
+    lines = ended.stdout.splitlines()
+    return ended.returncode == 0 and not json.loads(lines[-1])["problems"]
 
 
 def _variables(unpacked: Path) -> dict[str, str]:
@@ -97,7 +103,7 @@ def _unpack(folder: Path) -> None:
             release = ["--target-release", suite]
         command = ["apt-get", *(word for option in options for word in ("-o", option))]
         _run([*command, "update"])
-        _run([*command, *release, "install", "--yes", "--download-only", "--no-install-recommends", DRIVER])
+        _run([*command, *release, "install", "--yes", "--download-only", "--no-install-recommends", DRIVER, *LIBRARIES])
         for package in sorted((private / "cache/archives").glob("*.deb")):
             _run(["dpkg-deb", "--extract", str(package), str(folder)])
 
