@@ -14,6 +14,7 @@ from __future__ import annotations
 import hashlib
 import shutil
 import sys
+import tarfile
 import xml.etree.ElementTree as ElementTree
 from dataclasses import dataclass
 from pathlib import Path
@@ -93,8 +94,12 @@ def _lay_out(source: Path, root: Path) -> None:
     if source.is_file():
         files = root / "source"
         try:
-            shutil.unpack_archive(source, files, filter="data")
-        except (shutil.ReadError, ValueError) as error:
+            if tarfile.is_tarfile(source):
+                with tarfile.open(source) as archive:
+                    archive.extractall(files, filter="data")
+            else:
+                shutil.unpack_archive(source, files)
+        except (shutil.ReadError, tarfile.TarError) as error:
             raise ValueError(
                 f"assets {source} are neither a folder nor an archive that can be read: {error}"
             ) from error

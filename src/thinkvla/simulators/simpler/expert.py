@@ -18,8 +18,10 @@ _HOVER = 0.07  # hand above the grip point while moving sideways
 _FUNNEL = (0.008, 0.04)  # sideways distance at which the hand may be down, and from which it is up
 _TIP = 0.018  # of the fingers below the hand's point, with a little room: the hand stays as far above the table
 _FARTHEST = 0.09  # from the hand to where it is sent in one step
+_CARRYING = 0.045  # the same with an object, which slips out of a faster hand
 _TURN = 0.5  # radians, most in one step
-_ALIGNED = (0.007, 0.15)  # metres and radians at which the fingers close
+_ALIGNED = (0.007, 0.15)  # metres sideways and radians at which the fingers close
+_DEEP = 0.012  # above the grip point at which they do: what lies under the hand may stop it
 _CLOSED, _GRASPED = 0.047, 0.064  # opening: fingers that hold nothing; fingers that hold the widest object
 _NEAR = 0.025  # an object in the hand is no farther from it
 
@@ -96,7 +98,7 @@ class Expert:
         if state.opening < _CLOSED:  # closed beside it
             return _action(state, _above(grip, _HOVER), yaw, open_gripper=True)
         closing = 2.0 if state.opening < 0.07 else 1.0  # closing fingers push what they close around
-        between = np.linalg.norm(grip - hand) < closing * _ALIGNED[0] and turn < closing * _ALIGNED[1]
+        between = aside < closing * _ALIGNED[0] and hand[2] - grip[2] < _DEEP and turn < closing * _ALIGNED[1]
         return _action(state, _above(grip, height), yaw, open_gripper=not between)
 
     def _deliver(self, state: SceneState) -> NDArray[np.float32]:
@@ -108,18 +110,20 @@ class Expert:
         goal[2] += how.release
         if aside < how.spread:
             released = source[2] - state.goal.position[2] < how.release + 0.006
-            return _action(state, goal, yaw, open_gripper=bool(released))
+            return _action(state, goal, yaw, open_gripper=bool(released), farthest=_CARRYING)
         goal[2] = how.carry + (hand - source)[2]
         if aside > 0.03 and source[2] < how.carry - 0.03:
             goal[:2] = hand[:2]  # straight up first
-        return _action(state, goal, yaw, open_gripper=False)
+        return _action(state, goal, yaw, open_gripper=False, farthest=_CARRYING)
 
 
-def _action(state: SceneState, position: Vector, yaw: float, *, open_gripper: bool) -> NDArray[np.float32]:
+def _action(
+    state: SceneState, position: Vector, yaw: float, *, open_gripper: bool, farthest: float = _FARTHEST
+) -> NDArray[np.float32]:
     """The action that aims the hand at a place, as far as one step goes, palm down."""
     hand, target = state.hand, state.target
     way = position - hand.position
-    way *= min(1.0, _FARTHEST / max(float(np.linalg.norm(way)), 1e-9))
+    way *= min(1.0, farthest / max(float(np.linalg.norm(way)), 1e-9))
     now = _yaw(hand.rotation)
     rotation = _palm_down(now + float(np.clip(yaw - now, -_TURN, _TURN))) @ target.rotation.T
     change = way - rotation @ (target.position - hand.position)
