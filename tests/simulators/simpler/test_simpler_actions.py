@@ -63,7 +63,7 @@ def test_translation_is_metres_along_the_base() -> None:
 
 def test_rotation_turns_the_target_about_the_hand() -> None:
     # A quarter turn about z of a target 2 cm in front of the hand: it comes to stand 2 cm to its left.
-    sent = maniskill_action(action(0, 0, 0, 0, 0, np.pi / 2, 0), HERE + [0.02, 0, 0], HERE)
+    sent = maniskill_action(action(0, 0, 0, 0, 0, np.pi / 2, 0), HERE + np.array([0.02, 0, 0]), HERE)
     np.testing.assert_allclose(sent, [-0.02, 0.02, 0, 0, 0, np.pi / 2, -1], atol=1e-6)
 
 
@@ -84,7 +84,7 @@ def test_maniskill_is_sent_the_same_motion(
     roll: float, pitch: float, yaw: float, shift: tuple[float, float, float]
 ) -> None:
     """ManiSkill3's controller turns the target by Rx(a) Ry(b) Rz(c) and moves it by the first three numbers."""
-    target = HERE + [0.02, -0.03, 0.01]
+    target = HERE + np.array([0.02, -0.03, 0.01])
     wanted = reference(*(float(np.float32(value)) for value in (roll, pitch, yaw)))
     sent = maniskill_action(action(*shift, roll, pitch, yaw, 1.0), target, HERE).astype(np.float64)
     x, y, z = np.eye(3)
