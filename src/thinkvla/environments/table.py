@@ -78,6 +78,7 @@ ENVIRONMENTS = {
             download=1.2,
             disk=2.5,
             check="thinkvla.simulators.libero.check",
+            variables={"MUJOCO_GL": "egl"},
         ),
         Environment(
             "simpler",
@@ -88,6 +89,14 @@ ENVIRONMENTS = {
             check="thinkvla.simulators.simpler.check",
             first=("torch==2.13.0",),
             finish="thinkvla.simulators.simpler.vulkan",
+        ),
+        Environment(
+            "simpler_original",
+            "room for the original SimplerEnv on SAPIEN 2.2.2, which its user installs into it",
+            pythons=("3.11",),
+            download=0.2,
+            disk=0.6,
+            check="thinkvla.simulators.simpler.original_check",
         ),
     )
 }

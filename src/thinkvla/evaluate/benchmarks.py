@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 
 from thinkvla.evaluate.benchmark import Benchmark
+from thinkvla.evaluate.harness import LIBERO
 from thinkvla.evaluate.simpler import SIMPLER
 from thinkvla.evaluate.tabletop import TABLETOP
 
@@ -22,6 +23,7 @@ BENCHMARKS: dict[str, Benchmark] = {
                 environment="libero",
                 params={"suite": suite},
                 expert="thinkvla.simulators.libero.expert_policy:ExpertPolicy",
+                harness=LIBERO,
                 suite=suite,
                 most_episodes=50,
             )

@@ -25,11 +25,13 @@ class EvaluateOptions:
         workers: simulator processes.
         execute: actions executed of each chunk before the policy looks again; default: the whole chunk.
         videos: most rollouts to film, successes and failures in turn; default: the benchmark's.
+        embodiment: robot to act for; needed if the policy was trained for several.
         perturbation: axis along which every scene is perturbed; default: plain scenes.
         level: how strongly, 1 to 3; 0 for plain scenes.
         assets: folder or archive of the files that simpler_widowx needs and no package has.
         max_steps: step limit of every episode, where a benchmark has several in use: simpler_widowx. Default: the
             benchmark's.
+        docker: one of vla-eval's container images, in which its own class of this benchmark runs instead of ours.
         resume: go on with the evaluation in ``output`` that was stopped; with an error ended episodes run again.
     """
 
@@ -43,10 +45,12 @@ class EvaluateOptions:
     workers: int = 2
     execute: int | None = None
     videos: int | None = None
+    embodiment: str | None = None
     perturbation: str | None = None
     level: int = 0
     assets: Path | None = None
     max_steps: int | None = None
+    docker: str | None = None
     resume: bool = False
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from thinkvla.environments.packages import differences
 from thinkvla.simulators.simpler.protocol import versions
 
 _SIZE, _CELLS = 64, 8
@@ -17,7 +18,7 @@ _TOLERANCE = 3.0
 def main() -> None:
     """Print one JSON object: what was found, and ``problems``."""
     found: dict[str, Any] = dict(versions())
-    problems = []
+    problems = differences("simpler")
     try:
         frame = render()
     except (RuntimeError, ImportError) as error:  # no Vulkan driver serves it, or a library of the system is missing

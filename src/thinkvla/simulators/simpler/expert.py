@@ -16,12 +16,12 @@ from thinkvla.simulators.simpler.state import SceneState
 
 _HOVER = 0.07  # hand above the grip point while moving sideways
 _FUNNEL = (0.008, 0.04)  # sideways distance at which the hand may be down, and from which it is up
-_TIP = 0.018  # of the fingers below the hand's point, with a little room: the hand stays as far above the table
+_TIP = 0.0165  # of the fingers below the hand's point, with a little room: the hand stays as far above the table
 _FARTHEST = 0.09  # from the hand to where it is sent in one step
-_CARRYING = 0.045  # the same with an object, which slips out of a faster hand
+_CARRYING = 0.035  # the same with an object, which slips out of a faster hand
 _TURN = 0.5  # radians, most in one step
 _ALIGNED = (0.007, 0.15)  # metres sideways and radians at which the fingers close
-_DEEP = 0.012  # above the grip point at which they do: what lies under the hand may stop it
+_DEEP = 0.005  # above the grip point at which they do
 _CLOSED, _GRASPED = 0.047, 0.064  # opening: fingers that hold nothing; fingers that hold the widest object
 _NEAR = 0.025  # an object in the hand is no farther from it
 
