@@ -16,7 +16,7 @@ class EvaluateOptions:
     Attributes:
         checkpoint: folder of a checkpoint, name of a shipped policy, or ``expert`` for the scripted expert.
         output: new folder for the results.
-        benchmark: tabletop, or another of 'thinkvla eval --benchmarks'.
+        benchmark: tabletop, libero_object or another; docs/benchmarks.md lists them.
         suite: name of a suite of tabletop; default: object. Other benchmarks are one suite each.
         tasks: names of tasks of the suite; none means all.
         episodes: episodes of each task; episode k of every task has seed first_seed + k. Default: the benchmark's.
