@@ -62,6 +62,7 @@ MAY_KNOW = {
         "versions",
     },
     "environments": {"files", "progress"},
+    "simulators": {"contract", "data", "environments", "evaluate", "files", "progress"},
     "evaluate": {
         "answering",
         "checkpoint",

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from thinkvla.environments.process import problem, python
+from thinkvla.environments.process import problem, python, within
 from thinkvla.environments.table import MARKER, Environment, find_environment
 from thinkvla.files import check_space, remove_folder
 from thinkvla.progress import progress
@@ -55,8 +55,12 @@ def install(name: str, interpreter: Path | None = None) -> Path:
         log = folder.with_name(f"{name}-{LOG}")
         with log.open("w", encoding="utf-8") as output:
             _run([str(base), "-m", "venv", str(folder)], environment, output.name)
+            if environment.first:
+                _run([str(python(environment)), "-m", "pip", "install", *environment.first], environment, output.name)
             _install(environment, output.name)
             _run([str(python(environment)), "-m", "pip", "check"], environment, output.name)
+            if environment.finish is not None:
+                _run(within(environment, environment.finish), environment, output.name)
         partial = marker.with_suffix(".partial")
         values = {"format": FORMAT, "name": name, "lock": environment.digest, "python": _version(base)}
         partial.write_text(json.dumps(values, indent=2) + "\n", "utf-8")
