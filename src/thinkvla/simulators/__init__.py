@@ -1,0 +1,1 @@
+"""What runs inside the interpreters of other simulators' environments: LIBERO, LIBERO-Plus, SimplerEnv."""
