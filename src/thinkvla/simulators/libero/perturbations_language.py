@@ -76,7 +76,7 @@ _FORMS = (
         (
             "place {what} {where} {place}",
             "set {what} down {where} {place}",
-            "move {what} so as to leave {what} {where} {place}",
+            "lay {what} {where} {place}",
         ),
         _PLACED,
     ),
@@ -141,7 +141,7 @@ _TALK = (
     "{request}, without touching anything else",
     "sorry, I was listening to the news just now; never mind the rest of the room, all that I need from you before "
     "lunch is that you {request}, and then we are done for today",
-    "somebody has left everything lying about again, as they always do, so here is what I ask of you, slowly and "
+    "everything is lying about again, as it always does on a Friday, so here is what I ask of you, slowly and "
     "carefully: {request}; after that you may rest for as long as you like",
 )
 
