@@ -78,9 +78,13 @@ class TabletopBenchmark(StepBenchmark):  # type: ignore[misc]  # vla-eval ships 
         world = self._running()
         seen = world.observe()
         if self._privileged:
-            seen = PrivilegedObservation(
-                seen.images, seen.instruction, self._suite, world.task.name, self._seed, world.snapshot()
-            )
+            truth = {
+                "suite": self._suite,
+                "task": world.task.name,
+                "seed": self._seed,
+                "snapshot": world.snapshot(),
+            }
+            seen = PrivilegedObservation(seen.images, seen.instruction, truth)
         return encode_observation(seen)
 
     def get_step_result(self, step_result: StepResult) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """The contract in vla-eval's words: its observation messages, and the specifications both sides compare.
 
 Message of an observation: ``images`` {camera: uint8 (H, W, 3)}, ``task_description`` (the instruction) and, only for
-an expert, ``privileged`` {suite, task, seed, snapshot}.
+an expert, ``privileged``: what the simulator tells it.
 """
 
 from __future__ import annotations
@@ -9,13 +9,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
 from vla_eval.specs import LANGUAGE, DimSpec, check_specs
 
 from thinkvla.contract import ContractError, Embodiment, Observation
-from thinkvla.evaluate.policy import PrivilegedObservation
-
-PRIVILEGED_FIELDS = ("suite", "task", "seed", "snapshot")
+from thinkvla.evaluate.policy import PrivilegedObservation, entry
 
 
 def action_spec(embodiment: Embodiment) -> dict[str, DimSpec]:
@@ -67,31 +64,15 @@ def encode_observation(observation: Observation) -> dict[str, Any]:
         "task_description": observation.instruction,
     }
     if isinstance(observation, PrivilegedObservation):
-        message["privileged"] = {field: getattr(observation, field) for field in PRIVILEGED_FIELDS}
+        message["privileged"] = dict(observation.truth)
     return message
 
 
 def decode_observation(message: Mapping[str, Any]) -> Observation:
     """The inverse of :func:`encode_observation`; raises ContractError for missing or malformed keys."""
-    images = _entry(message, "images", Mapping)
-    instruction = _entry(message, "task_description", str)
+    where = "observation message"
+    images = entry(message, "images", Mapping, where)
+    instruction = entry(message, "task_description", str, where)
     if "privileged" not in message:
         return Observation(images, instruction)
-    truth = _entry(message, "privileged", Mapping)
-    return PrivilegedObservation(
-        images,
-        instruction,
-        suite=_entry(truth, "suite", str),
-        task=_entry(truth, "task", str),
-        seed=_entry(truth, "seed", int),
-        snapshot=_entry(truth, "snapshot", np.ndarray),
-    )
-
-
-def _entry(message: Mapping[str, Any], key: str, kind: type) -> Any:
-    if key not in message:
-        raise ContractError(f"observation message: key '{key}' is missing (got {sorted(message)})")
-    value = message[key]
-    if not isinstance(value, kind):
-        raise ContractError(f"observation message: '{key}' must be {kind.__name__}, got {type(value).__name__}")
-    return value
+    return PrivilegedObservation(images, instruction, entry(message, "privileged", Mapping, where))

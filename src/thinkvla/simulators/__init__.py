@@ -1,1 +1,1 @@
-"""What runs inside the interpreters of other simulators' environments: LIBERO, LIBERO-Plus, SimplerEnv."""
+"""Simulators with pins of their own: code that runs inside their isolated environments."""
