@@ -29,7 +29,8 @@ MAY_KNOW = {
     "model_card": set(),
     "export": {"checkpoint", "data", "evaluate", "files", "model_card", "shipped"},
     "deploy": {"checkpoint", "contract", "method", "preprocessor"},
-    "tabletop": {"contract"},
+    "perturbation": set(),
+    "tabletop": {"contract", "perturbation"},
     "teachers": {"contract", "files", "progress"},
     "data": {"contract", "files", "progress", "tabletop", "versions"},
     "train": {
@@ -67,6 +68,7 @@ MAY_KNOW = {
         "deploy",
         "environments",
         "files",
+        "perturbation",
         "progress",
         "tabletop",
         "versions",

@@ -7,7 +7,10 @@ has its own way of doing it.
 from __future__ import annotations
 
 import difflib
+import zlib
 from dataclasses import dataclass
+
+import numpy as np
 
 AXES = ("camera", "robot", "language", "light", "background", "noise", "layout")
 LEVELS = (1, 2, 3)
@@ -34,6 +37,16 @@ class Perturbation:
             raise ValueError(f"unknown perturbation '{self.axis}': {hint}expected one of {list(AXES)}")
         if self.level not in LEVELS:
             raise ValueError(f"perturbation '{self.axis}': level is {self.level}; expected one of {list(LEVELS)}")
+
+    def draws(self, task: str, *numbers: int) -> np.random.Generator:
+        """Where the random numbers of a task's perturbation come from: the level has no part in it.
+
+        Args:
+            task: its name.
+            numbers: a seed, and an episode's number where each episode draws its own.
+        """
+        names = (zlib.crc32(name.encode()) for name in (self.axis, task))
+        return np.random.default_rng([*names, *numbers])
 
     @staticmethod
     def of(axis: str | None, level: int) -> Perturbation | None:

@@ -11,7 +11,7 @@ import pytest
 from thinkvla.perturbation import AXES, LEVELS, Perturbation
 from thinkvla.simulators.libero.perturbations_language import reword
 from thinkvla.simulators.libero.perturbations_layout import THINGS, added_things
-from thinkvla.simulators.libero.perturbations_noise import FAULTS, Sensor
+from thinkvla.simulators.libero.perturbations_noise import FAULTS, NoisySensor
 from thinkvla.simulators.libero.problem import Problem, read_problem
 from thinkvla.tabletop.perturbations import AXES as TABLETOP_AXES
 
@@ -144,16 +144,16 @@ def test_a_sensor_is_a_function_of_seed_camera_and_frame_and_worse_at_each_level
     before = picture.copy()
     strengths = []
     for level in LEVELS:
-        seen = Sensor(fault, level, 5).expose(picture, 4, 0)
-        assert np.array_equal(seen, Sensor(fault, level, 5).expose(picture, 4, 0))
+        seen = NoisySensor(fault, level, 5).expose(picture, 4, 0)
+        assert np.array_equal(seen, NoisySensor(fault, level, 5).expose(picture, 4, 0))
         assert seen.shape == picture.shape
         assert seen.dtype == np.uint8
         strengths.append(np.abs(seen.astype(float) - picture).mean())
-        later = Sensor(fault, level, 5).expose(picture, 5, 0)
+        later = NoisySensor(fault, level, 5).expose(picture, 5, 0)
         assert np.array_equal(seen, later) == (fault != "grain"), "only grain is new in each frame"
         if fault != "defocus":
-            assert not np.array_equal(seen, Sensor(fault, level, 5).expose(picture, 4, 1)), "cameras differ"
-            assert not np.array_equal(seen, Sensor(fault, level, 6).expose(picture, 4, 0)), "seeds differ"
+            assert not np.array_equal(seen, NoisySensor(fault, level, 5).expose(picture, 4, 1)), "cameras differ"
+            assert not np.array_equal(seen, NoisySensor(fault, level, 6).expose(picture, 4, 0)), "seeds differ"
     assert 0 < strengths[0] * 1.25 < strengths[1]
     assert strengths[1] * 1.25 < strengths[2]
     assert np.array_equal(picture, before)
@@ -161,19 +161,19 @@ def test_a_sensor_is_a_function_of_seed_camera_and_frame_and_worse_at_each_level
 
 def test_faults_have_the_strength_they_name() -> None:
     grey = np.full((128, 128, 3), 128, np.uint8)
-    assert Sensor("grain", 2, 0).expose(grey, 0, 0).std() == pytest.approx(0.08 * 255, rel=0.05)
-    fog = Sensor("fog", 2, 0).expose(grey, 0, 0).astype(float)
+    assert NoisySensor("grain", 2, 0).expose(grey, 0, 0).std() == pytest.approx(0.08 * 255, rel=0.05)
+    fog = NoisySensor("fog", 2, 0).expose(grey, 0, 0).astype(float)
     assert ((fog - 128) / (225 - 128)).mean() == pytest.approx(0.45, abs=0.1)
     dot = np.zeros((129, 129, 3), np.uint8)
     dot[64, 64] = 255
-    line = np.argwhere(Sensor("motion", 3, 1).expose(dot, 0, 0)[..., 0])
+    line = np.argwhere(NoisySensor("motion", 3, 1).expose(dot, 0, 0)[..., 0])
     assert np.linalg.norm(line.max(axis=0) - line.min(axis=0)) == pytest.approx(0.08 * 129, abs=2)
 
 
 def test_levels_of_an_episode_share_their_fault() -> None:
-    sensors = [Sensor.draw(np.random.default_rng(9), level) for level in LEVELS]
+    sensors = [NoisySensor.draw(np.random.default_rng(9), level) for level in LEVELS]
     assert len({(sensor.fault, sensor.seed) for sensor in sensors}) == 1
-    assert {Sensor.draw(np.random.default_rng(seed), 1).fault for seed in range(40)} == set(FAULTS)
+    assert {NoisySensor.draw(np.random.default_rng(seed), 1).fault for seed in range(40)} == set(FAULTS)
 
 
 def test_a_problem_file_is_read(problem: Problem) -> None:

@@ -20,6 +20,7 @@ BENCHMARKS: dict[str, Benchmark] = {
                 path="thinkvla.simulators.libero.benchmark:LiberoBenchmark",
                 environment="libero",
                 params={"suite": suite},
+                takes=frozenset({"first_seed", "perturbation", "level"}),
                 expert="thinkvla.simulators.libero.expert_policy:ExpertPolicy",
                 suite=suite,
                 most_episodes=50,

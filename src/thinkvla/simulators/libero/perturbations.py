@@ -8,139 +8,123 @@ before taken further.
 
 from __future__ import annotations
 
-import zlib
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import mujoco
 import numpy as np
-from numpy.typing import NDArray
 
-from thinkvla.contract import Image
+from thinkvla.contract import Actions, Image
 from thinkvla.perturbation import Perturbation
-from thinkvla.simulators.libero.perturbations_language import reword
+from thinkvla.simulators.libero.perturbations_language import told
 from thinkvla.simulators.libero.perturbations_layout import Scene, added_things, rearrange, widen_state
-from thinkvla.simulators.libero.perturbations_noise import Sensor
+from thinkvla.simulators.libero.perturbations_noise import NoisySensor
 from thinkvla.simulators.libero.perturbations_robot import start_elsewhere
 from thinkvla.simulators.libero.perturbations_view import change_lights, change_surfaces, move_camera
-from thinkvla.simulators.libero.problem import read_problem
+from thinkvla.simulators.libero.problem import Problem, read_problem
+from thinkvla.simulators.libero.sensing import GRIP_SITE
+from thinkvla.simulators.libero.world import CAMERAS, WAIT_STEPS, World
 
-CAMERA = "agentview"
-HAND = "gripper0_grip_site"
 ARM = tuple(f"robot0_joint{number}" for number in range(1, 8))
-TEXTURES = "textures"
-"""LIBERO's folder of surfaces, among its assets."""
-
-Vector = NDArray[np.float64]
 
 
-class PerturbedTask:
-    """One task of LIBERO along one axis.
+class PerturbedWorld(World):
+    """A simulator of one task along one axis.
 
     Args:
         perturbation: axis and level.
-        task: name of the task, from which draws follow.
-        instruction: what the robot is asked to do on the plain scene.
-        problem_file: the task's BDDL file.
-        assets: LIBERO's assets, for other surfaces.
+        suite: name of a suite.
+        number: the task's place in the suite, from 0.
         seed: from which draws follow.
-        scratch: folder for a problem file of our own; it is used along the axis ``layout`` alone.
+        rendering: whether views can be rendered.
 
-    Attributes:
-        problem_file: the BDDL file to make the environment of.
-
-    Raises ValueError for a problem file that is not one of LIBERO's.
+    Raises ValueError for an unknown suite or task.
     """
 
     def __init__(
-        self,
-        perturbation: Perturbation,
-        *,
-        task: str,
-        instruction: str,
-        problem_file: Path,
-        assets: Path,
-        seed: int,
-        scratch: Path,
+        self, perturbation: Perturbation, suite: str, number: int, seed: int = 7, rendering: bool = True
     ) -> None:
-        self.perturbation, self.problem_file = perturbation, problem_file
-        self._task, self._instruction, self._seed = task, instruction, seed
-        self._surfaces = sorted((assets / TEXTURES).glob("*.png"))
+        self.perturbation, self._draw_seed = perturbation, seed
+        self._problem: Problem | None = None
         self._added: tuple[str, ...] = ()
-        self._sensor: Sensor | None = None
-        self._edited: Any = None
-        if perturbation.axis == "layout":
-            self._problem = read_problem(problem_file)
-            things = added_things(self._problem, instruction, self._draws(), perturbation.level)
-            text, self._added = self._problem.add(things)
-            self.problem_file = scratch / problem_file.name
-            self.problem_file.write_text(text, "utf-8")
+        self._noisy: NoisySensor | None = None
+        self._frame = 0
+        with tempfile.TemporaryDirectory() as scratch:
+            self._scratch = Path(scratch)
+            super().__init__(suite, number, rendering)
+        self._plain_instruction = self.instruction
 
-    def instruction(self, episode: int) -> str:
-        """What the robot is asked to do in an episode."""
-        if self.perturbation.axis != "language":
-            return self._instruction
-        return reword(self._instruction, self._draws(episode), self.perturbation.level)
-
-    def start(self, environment: Any, state: Vector, episode: int) -> None:
-        """Put an environment that was just reset, model and all, into an episode's perturbed start.
-
-        Args:
-            environment: LIBERO's ``ControlEnv``, made of ``problem_file``.
-            state: float64 (1 + nq + nv,) the episode's plain start, as LIBERO stores it.
-            episode: its number.
+    def begin(self, seed: int, layout: int) -> None:
+        """Begin from one of the benchmark's own layouts, perturbed.
 
         Raises:
             ValueError: the scene leaves no room for the perturbation; see perturbations_layout and perturbations_robot.
         """
-        simulation = environment.sim
+        self.reset(seed)  # makes the model anew: edits do not add up
+        self._frame, self._noisy = 0, None
+        self.instruction = told(self.perturbation, self.name, self._plain_instruction, self._draw_seed, layout)
+        environment, simulation = self._env, self._env.sim
         model, data = simulation.model._model, simulation.data._data
-        assert model is not self._edited, "models must be made anew for each episode: edits would add up"
-        self._edited = model
-        axis, level, rng = self.perturbation.axis, self.perturbation.level, self._draws(episode)
-        if axis == "layout":
+        axis, level, rng = self.perturbation.axis, self.perturbation.level, self._draws(layout)
+        state = self.init_states()[layout]
+        if self._added:
             state = widen_state(model, state, environment.get_sim_state(), self._added)
-        environment.set_state(state)
-        simulation.forward()
+        self.restore(state)
         if axis == "camera":
-            move_camera(model, model.camera(CAMERA).id, environment.env.workspace_offset[2], rng, level)
+            move_camera(model, model.camera(CAMERAS["front"]).id, environment.env.workspace_offset[2], rng, level)
         elif axis == "light":
             change_lights(model, rng, level)
         elif axis == "background":
-            changed = change_surfaces(model, _background(model), self._surfaces, rng, level)
-            _upload(simulation._render_context_offscreen, model, changed)
+            swatches = sorted((Path(environment.env.custom_asset_dir) / "textures").glob("*.png"))
+            changed = change_surfaces(model, _background(model), swatches, rng, level)
+            if simulation._render_context_offscreen is not None:
+                _upload(simulation._render_context_offscreen, model, changed)
+        elif axis == "noise":
+            self._noisy = NoisySensor.draw(rng, level)
         elif axis == "layout":
+            assert self._problem is not None
             origin = np.asarray(environment.env.workspace_offset, np.float64)
-            scene = Scene(model, data, self._problem, self._instruction, self._added, origin)
+            scene = Scene(model, data, self._problem, self.instruction, self._added, origin)
             data.qpos[:] = rearrange(scene, rng, level)
         elif axis == "robot":
             joints = [model.joint(name).id for name in ARM]
-            data.qpos[model.jnt_qposadr[joints]] = start_elsewhere(model, data, joints, model.site(HAND).id, rng, level)
-        elif axis == "noise":
-            self._sensor = Sensor.draw(rng, level)
+            hand = model.site(GRIP_SITE).id
+            data.qpos[model.jnt_qposadr[joints]] = start_elsewhere(model, data, joints, hand, rng, level)
         simulation.forward()
         if axis == "robot":  # or the controller would turn the hand back to where it was
             controller = environment.robots[0].controller
             controller.update(force=True)
             controller.reset_goal()
-        environment.check_success()
-        environment._post_process()
-        environment._update_observables(force=True)
 
-    def see(self, picture: Image, camera: int, frame: int) -> Image:
-        """What a camera's sensor makes of a picture, in the episode that was started last.
+    def wait(self, steps: int = WAIT_STEPS) -> None:
+        """As :class:`World`."""
+        super().wait(steps)
+        self._frame += steps
 
-        Args:
-            picture: uint8 (H, W, 3), as rendered.
-            camera: its number.
-            frame: control steps since the episode began.
-        """
-        return picture if self._sensor is None else self._sensor.expose(picture, frame, camera)
+    def step(self, action: Actions) -> None:
+        """As :class:`World`."""
+        super().step(action)
+        self._frame += 1
 
-    def _draws(self, *episode: int) -> np.random.Generator:
-        names = (zlib.crc32(name.encode()) for name in (self.perturbation.axis, self._task))
-        return np.random.default_rng([*names, self._seed, *episode])
+    def _problem_file(self) -> Path:
+        plain = super()._problem_file()
+        if self.perturbation.axis != "layout":
+            return plain
+        self._problem = read_problem(plain)
+        things = added_things(self._problem, self.instruction, self._draws(), self.perturbation.level)
+        text, self._added = self._problem.add(things)
+        file = self._scratch / plain.name
+        file.write_text(text, "utf-8")
+        return file
+
+    def _picture(self, view: str) -> Image:
+        picture = super()._picture(view)
+        return picture if self._noisy is None else self._noisy.expose(picture, self._frame, list(CAMERAS).index(view))
+
+    def _draws(self, *layout: int) -> np.random.Generator:
+        return self.perturbation.draws(self.name, self._draw_seed, *layout)
 
 
 def _background(model: Any) -> list[int]:

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from thinkvla.perturbation import Perturbation
+
 
 @dataclass(frozen=True)
 class _Form:
@@ -144,6 +146,24 @@ _TALK = (
     "everything is lying about again, as it always does on a Friday, so here is what I ask of you, slowly and "
     "carefully: {request}; after that you may rest for as long as you like",
 )
+
+
+def told(perturbation: Perturbation, task: str, instruction: str, seed: int, layout: int) -> str:
+    """What the robot is asked to do in a task's episode: the plain instruction, except along the axis ``language``.
+
+    Args:
+        perturbation: axis and level.
+        task: name of the task.
+        instruction: its plain instruction.
+        seed: from which draws follow.
+        layout: number of the layout from which the episode begins.
+
+    Raises:
+        ValueError: the instruction has a form that is not known here.
+    """
+    if perturbation.axis != "language":
+        return instruction
+    return reword(instruction, perturbation.draws(task, seed, layout), perturbation.level)
 
 
 def reword(instruction: str, rng: np.random.Generator, level: int) -> str:

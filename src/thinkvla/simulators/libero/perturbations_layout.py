@@ -184,7 +184,7 @@ def rearrange(scene: Scene, rng: np.random.Generator, level: int) -> Vector:
     robot = (x - ROOM, y - ROOM, x + ROOM, y + ROOM)
     ways = [around([prints[relation[1]], scene.region(relation[-1])]) for relation in goals]
     taken = [*fixed, *prints.values(), *ways, robot]
-    used = around(scene.region(relation[2]) for relation in problem.init if relation[2] in problem.regions)
+    used = around(scene.region(relation[-1]) for relation in problem.init if relation[-1] in problem.regions)
     for name in scene.added:
         x_low, y_low, x_high, y_high = scene.footprint(name)
         half = float(np.hypot(x_high - x_low, y_high - y_low)) / 2  # whatever way it is turned

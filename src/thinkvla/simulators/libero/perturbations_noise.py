@@ -20,7 +20,7 @@ Values = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
-class Sensor:
+class NoisySensor:
     """A camera's fault.
 
     Attributes:
@@ -34,9 +34,9 @@ class Sensor:
     seed: int
 
     @staticmethod
-    def draw(rng: np.random.Generator, level: int) -> Sensor:
+    def draw(rng: np.random.Generator, level: int) -> NoisySensor:
         """A fault of the given level; what ``rng`` draws does not depend on the level."""
-        return Sensor(str(rng.choice(list(FAULTS))), level, int(rng.integers(2**31)))
+        return NoisySensor(str(rng.choice(list(FAULTS))), level, int(rng.integers(2**31)))
 
     def expose(self, picture: Image, frame: int, camera: int) -> Image:
         """The picture as this sensor gives it; the same arguments give the same picture, bit for bit.

@@ -50,7 +50,7 @@ def move_camera(model: Any, camera: int, height: float, rng: np.random.Generator
 def change_lights(model: Any, rng: np.random.Generator, level: int) -> None:
     """Turn the lights, make them stronger or weaker and coloured, and at levels 2 and 3 switch shadows over.
 
-    A level is worth up to 40° around the vertical, 18 % less or 16 % more strength, and 16 % of a random hue.
+    A level is worth up to 40° around the vertical, 18 % less or 12 % more strength, and 16 % of a random hue.
 
     Args:
         model: MjModel; its lights and the headlight change.
@@ -58,7 +58,7 @@ def change_lights(model: Any, rng: np.random.Generator, level: int) -> None:
         level: 1, 2 or 3.
     """
     angle = np.radians(40) * level * _amount(rng) * float(rng.choice([-1, 1]))
-    strength = (1 - 0.18 * level) if rng.random() < 0.5 else (1 + 0.16 * level)
+    strength = (1 - 0.18 * level) if rng.random() < 0.5 else (1 + 0.12 * level)
     colour = strength * (1 - 0.16 * level * (1 - _hue(rng)))
     turn = _rotation([0, 0, 1], angle)
     for light in range(model.nlight):

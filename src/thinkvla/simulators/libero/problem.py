@@ -41,7 +41,7 @@ class Problem:
 
     def supports(self) -> dict[str, str]:
         """What each movable thing stands on or in at the start: another thing, the workspace, or "" for a fixture."""
-        return {relation[1]: self._support(relation[2]) for relation in self.init if relation[1] in self.objects}
+        return {relation[1]: self._support(relation[-1]) for relation in self.init if relation[1] in self.objects}
 
     def _support(self, place: str) -> str:
         if place in self.regions:

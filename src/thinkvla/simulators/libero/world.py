@@ -53,7 +53,7 @@ class World:
         self.name, self.instruction = tasks.get_task(number).name, tasks.get_task(number).language
         self._tasks = tasks
         self._env = ControlEnv(
-            str(Path(tasks.get_task_bddl_file_path(number))),
+            str(self._problem_file()),
             use_camera_obs=False,
             has_offscreen_renderer=rendering,
         )
@@ -72,6 +72,11 @@ class World:
         self._env.seed(seed)
         self._env.reset()
         self._sensor = Sensor(self._env.env)
+
+    def begin(self, seed: int, layout: int) -> None:
+        """Begin from one of the benchmark's own layouts, with the fixtures where ``seed`` puts them."""
+        self.reset(seed)
+        self.restore(self.init_states()[layout])
 
     def init_states(self) -> NDArray[np.float64]:
         """The benchmark's own layouts, (50, N): for evaluation only."""
@@ -101,8 +106,7 @@ class World:
 
     def render(self, size: tuple[int, int], views: Sequence[str] = tuple(CAMERAS)) -> dict[str, Image]:
         """View → uint8 (H, W, 3), as policies see it."""
-        sim = self._env.sim
-        return {view: as_seen(sim.render(RENDER_SIZE, RENDER_SIZE, camera_name=CAMERAS[view]), size) for view in views}
+        return {view: as_seen(self._picture(view), size) for view in views}
 
     def cameras(self, size: tuple[int, int]) -> tuple[CameraState, ...]:
         """Where the views are seen from, named as the views, mirrored as they are."""
@@ -116,6 +120,14 @@ class World:
     def close(self) -> None:
         """Free the simulator."""
         self._env.close()
+
+    def _problem_file(self) -> Path:
+        return Path(self._tasks.get_task_bddl_file_path(self.number))
+
+    def _picture(self, view: str) -> Image:
+        """What a camera shows, uint8 (256, 256, 3), bottom row first."""
+        picture: Image = self._env.sim.render(RENDER_SIZE, RENDER_SIZE, camera_name=CAMERAS[view])
+        return picture
 
 
 def to_simulator(action: Actions) -> NDArray[np.float64]:
