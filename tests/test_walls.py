@@ -87,7 +87,8 @@ MAY_KNOW = {
         "teachers",
         "versions",
     },
-    "doctor": {"tabletop", "versions"},
+    "simulators": {"contract", "data", "environments", "evaluate", "files", "progress", "tabletop", "versions"},
+    "doctor": {"environments", "tabletop", "versions"},
 }
 EVERYBODY = {"recipes", "cli", "demo", "__main__"}  # know everyone, and nobody knows them
 

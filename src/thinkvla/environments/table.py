@@ -70,6 +70,7 @@ ENVIRONMENTS = {
             download=1.2,
             disk=2.5,
             check="thinkvla.simulators.libero.check",
+            variables={"MUJOCO_GL": "egl"},
         ),
     )
 }

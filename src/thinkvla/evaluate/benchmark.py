@@ -11,6 +11,7 @@ import numpy as np
 from vla_eval.registry import resolve_import_string
 
 from thinkvla.contract import Actions, Embodiment
+from thinkvla.evaluate.harness import Harness
 from thinkvla.evaluate.options import EvaluateOptions, Evaluation
 from thinkvla.evaluate.policy import Policy
 from thinkvla.evaluate.results import Episode
@@ -31,6 +32,7 @@ class Benchmark:
         params: arguments of the class that are always the same.
         expert: import string of a :class:`Policy` without arguments, the scripted expert that ground truth is sent to.
         takes: options that are arguments of the class, besides ``tasks``.
+        harness: vla-eval's own class of the benchmark, for its container images; its parameter ``suite`` is ours.
         views: whether the class takes ``cameras`` and ``image_size`` of the policy; else it has its own.
         suite: what results call the suite, unless options name one.
         episodes: default for each task.
@@ -46,6 +48,7 @@ class Benchmark:
     params: Mapping[str, Any] = field(default_factory=dict)
     expert: str | None = None
     takes: frozenset[str] = frozenset({"first_seed"})
+    harness: Harness | None = None
     views: bool = True
     suite: str = ""
     episodes: int = 50
@@ -65,6 +68,8 @@ class Benchmark:
         for name, least in (("episodes", 1), ("workers", 1), ("videos", 0), ("first_seed", 0)):
             if getattr(asked, name) < least:
                 raise ValueError(f"{name} is {getattr(asked, name)}; it must be at least {least}")
+        if asked.docker is not None:
+            self._check_container(asked)
         self.check(asked)
         return asked
 
@@ -75,6 +80,13 @@ class Benchmark:
                 f"benchmark '{self.name}' has episodes 0 to {self.most_episodes - 1} of each task; first_seed "
                 f"{options.first_seed} and {options.episodes} episodes end at {options.seeds[-1]}"
             )
+
+    def _check_container(self, options: Evaluation) -> None:
+        if self.harness is None:
+            raise ValueError(f"benchmark '{self.name}' does not run in vla-eval's images; leave --docker away")
+        for name, only in (("tasks", ()), ("first_seed", 0), ("resume", False), ("videos", 0)):
+            if getattr(options, name) != only:
+                raise ValueError(f"{name.replace('_', '-')} does not go with --docker: vla-eval's own class decides")
 
     def entry(self, options: Evaluation, embodiment: Embodiment) -> dict[str, Any]:
         """The benchmark entry of vla-eval's configuration, for a policy of ``embodiment``."""

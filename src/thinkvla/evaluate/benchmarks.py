@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 
 from thinkvla.evaluate.benchmark import Benchmark
+from thinkvla.evaluate.harness import LIBERO
 from thinkvla.evaluate.tabletop import TABLETOP
 
 LIBERO_SUITES = ("libero_spatial", "libero_object", "libero_goal", "libero_10")
@@ -22,6 +23,7 @@ BENCHMARKS: dict[str, Benchmark] = {
                 params={"suite": suite},
                 takes=frozenset({"first_seed", "perturbation", "level"}),
                 expert="thinkvla.simulators.libero.expert_policy:ExpertPolicy",
+                harness=LIBERO,
                 suite=suite,
                 most_episodes=50,
             )

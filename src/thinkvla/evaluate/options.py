@@ -27,6 +27,7 @@ class EvaluateOptions:
         videos: most rollouts to film, successes and failures in turn; default: the benchmark's.
         perturbation: axis along which every scene is perturbed; default: plain scenes.
         level: how strongly, 1 to 3; 0 for plain scenes.
+        docker: one of vla-eval's container images, in which its own class of this benchmark runs instead of ours.
         resume: go on with the evaluation in ``output`` that was stopped; with an error ended episodes run again.
     """
 
@@ -42,6 +43,7 @@ class EvaluateOptions:
     videos: int | None = None
     perturbation: str | None = None
     level: int = 0
+    docker: str | None = None
     resume: bool = False
 
 

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
 from thinkvla.evaluate.benchmark import Benchmark, recorded_actions
 from thinkvla.evaluate.benchmarks import find_benchmark
 from thinkvla.evaluate.description import describe
+from thinkvla.evaluate.harness import HarnessServer, run_in_container
 from thinkvla.evaluate.options import EvaluateOptions, Evaluation
 from thinkvla.evaluate.parallel import run_parallel
 from thinkvla.evaluate.policy import Policy
@@ -83,8 +85,62 @@ def _run(
     policy: Policy, benchmark: Benchmark, asked: Evaluation, *, fingerprint: str | None, privileged: bool
 ) -> EvaluationResult:
     created, started = datetime.now(UTC), time.monotonic()
+    if asked.docker is not None:
+        ran = _in_container(policy, benchmark, asked, fingerprint)
+    else:
+        ran = _in_processes(policy, benchmark, asked, fingerprint, privileged)
+    found = {(record["task"], record["episode_id"]): record for record in ran.records}
+    episodes = {
+        (task["name"], number): _episode(
+            task["name"],
+            benchmark.instruction(asked, task, seed),
+            seed,
+            found.get((task["name"], number)),
+        )
+        for task in ran.tasks
+        for number, seed in enumerate(asked.seeds)
+    }
+    result = EvaluationResult(
+        policy=asked.checkpoint,
+        fingerprint=fingerprint,
+        suite=asked.suite,
+        episodes=tuple(episodes.values()),
+        options={**asked.to_dict(), "execute": ran.execute},
+        versions=versions(),
+        created=created.isoformat(timespec="seconds"),
+        seconds=round(time.monotonic() - started, 1),
+        perturbation=asked.perturbation,
+        level=asked.level,
+        benchmark=benchmark.name,
+        protocol=ran.protocol,
+        simulator=ran.simulator,
+    )
+    result.save(asked.output)
+    of_episode = {episode: found[key] for key, episode in episodes.items() if key in found}
+    if chosen := choose(result.episodes, asked.videos):
+        rollouts = {episode: recorded_actions(of_episode[episode]) for episode in chosen}
+        benchmark.film(asked, rollouts, asked.output / VIDEOS)
+    return result
+
+
+@dataclass(frozen=True)
+class _Ran:
+    """What ran: vla-eval's records of episodes, the tasks they are of, and under which rules."""
+
+    records: Sequence[Mapping[str, Any]]
+    tasks: Sequence[Mapping[str, Any]]
+    execute: int
+    protocol: Mapping[str, Any]
+    simulator: Mapping[str, str]
+
+
+def _in_processes(
+    policy: Policy, benchmark: Benchmark, asked: Evaluation, fingerprint: str | None, privileged: bool
+) -> _Ran:
+    """Our own class of the benchmark, in several processes."""
     server = PolicyServer(policy, execute=asked.execute, batch=asked.workers, privileged=privileged)
     entry = benchmark.entry(asked, policy.embodiment)
+    entry["params"] |= server.get_observation_params()
     description = describe(entry, benchmark.environment)
     require_agreement(server, description)
     _remember(asked, {"policy": fingerprint or asked.checkpoint, "execute": server.execute, "entry": entry})
@@ -97,38 +153,27 @@ def _run(
         environment=benchmark.environment,
         resume=asked.resume,
     )
-    found = {(record["task"], record["episode_id"]): record for record in records}
-    episodes = {
-        (task["name"], number): _episode(
-            task["name"],
-            benchmark.instruction(asked, task, seed),
-            seed,
-            found.get((task["name"], number)),
-        )
-        for task in description.tasks
-        for number, seed in enumerate(asked.seeds)
-    }
-    result = EvaluationResult(
-        policy=asked.checkpoint,
-        fingerprint=fingerprint,
-        suite=asked.suite,
-        episodes=tuple(episodes.values()),
-        options={**asked.to_dict(), "execute": server.execute},
-        versions=versions(),
-        created=created.isoformat(timespec="seconds"),
-        seconds=round(time.monotonic() - started, 1),
-        perturbation=asked.perturbation,
-        level=asked.level,
-        benchmark=benchmark.name,
-        protocol=description.metadata.get("protocol", {}),
-        simulator=description.metadata.get("versions", {}),
+    about = description.metadata
+    return _Ran(records, description.tasks, server.execute, about.get("protocol", {}), about.get("versions", {}))
+
+
+def _in_container(policy: Policy, benchmark: Benchmark, asked: Evaluation, fingerprint: str | None) -> _Ran:
+    """vla-eval's own class of the benchmark, in its image."""
+    assert benchmark.harness is not None
+    assert asked.docker is not None
+    harness, image = benchmark.harness, asked.docker
+    server = HarnessServer(policy, harness, execute=asked.execute)
+    _remember(asked, {"policy": fingerprint or asked.checkpoint, "execute": server.execute, "image": image})
+    records = run_in_container(
+        server,
+        harness,
+        image,
+        params={"suite": asked.suite},
+        episodes=asked.episodes,
+        output=asked.output / HARNESS,
     )
-    result.save(asked.output)
-    ran = {episode: found[key] for key, episode in episodes.items() if key in found}
-    if chosen := choose(result.episodes, asked.videos):
-        rollouts = {episode: recorded_actions(ran[episode]) for episode in chosen}
-        benchmark.film(asked, rollouts, asked.output / VIDEOS)
-    return result
+    tasks = [{"name": name} for name in dict.fromkeys(record["task"] for record in records)]
+    return _Ran(records, tasks, server.execute, {"class": harness.path, "image": image}, {})
 
 
 def _remember(asked: Evaluation, values: Mapping[str, Any]) -> None:

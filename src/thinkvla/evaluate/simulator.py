@@ -11,9 +11,7 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 import sys
-import threading
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -23,15 +21,14 @@ from vla_eval.orchestrator import Orchestrator
 from vla_eval.protocol.numpy_codec import set_image_format
 from vla_eval.registry import resolve_import_string
 
-GONE = 70
-"""Exit code when the process that started this one is gone."""
+from thinkvla.environments.parent import end_with_parent
 
 
 def run(config: Path, worker: int, workers: int, evaluation: str) -> None:
     """Run this worker's share of the vla-eval configuration in ``config``; raises when the simulator is unusable."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stdout)
     set_image_format("raw")  # server and simulator share a machine: compressing images only costs time
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    end_with_parent()
     orchestrator = Orchestrator(
         json.loads(config.read_text("utf-8")), shard_id=worker, num_shards=workers, eval_id=evaluation
     )
@@ -56,12 +53,6 @@ def _plain(value: Any) -> bool:
     if isinstance(value, list):
         return all(map(_plain, value))
     return value is None or isinstance(value, str | int | float | bool)
-
-
-def _end_with_parent() -> None:
-    """End this process when its standard input, which the process that started it holds, is closed."""
-    sys.stdin.buffer.read()
-    os._exit(GONE)
 
 
 def main(arguments: list[str]) -> None:

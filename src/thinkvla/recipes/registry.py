@@ -9,6 +9,7 @@ from functools import partial
 from thinkvla.method.config import ABLATIONS
 from thinkvla.recipes.bridge import bridge
 from thinkvla.recipes.libero import libero
+from thinkvla.recipes.libero_small import libero_small
 from thinkvla.recipes.tabletop import tabletop
 from thinkvla.train.config import TrainConfig
 
@@ -17,6 +18,8 @@ RECIPES: dict[str, Callable[[], TrainConfig]] = {
     **{f"tabletop_{row.lower()}": partial(tabletop, row) for row in ABLATIONS},
     "libero": libero,
     **{f"libero_{row.lower()}": partial(libero, row) for row in ABLATIONS},
+    "libero_small": libero_small,
+    "libero_small_r1": partial(libero_small, "R1"),
     "bridge": bridge,
 }
 

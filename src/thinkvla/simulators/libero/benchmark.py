@@ -101,13 +101,14 @@ class LiberoBenchmark(StepBenchmark):  # type: ignore[misc]  # vla-eval ships no
             self._world = self._make(task["number"])
         self._steps = 0
         self._world.begin(self._seed, self._first_seed + task["episode_idx"])
-        self._world.wait()
+        self._world.wait(views=self._cameras)
 
     def step(self, action: dict[str, Any]) -> StepResult:
         """Execute one action, float32 (7,); done at success."""
         world = self._running()
-        world.step(action["actions"])
         self._steps += 1
+        looks = self._steps % self._observe_every == 0
+        world.step(action["actions"], self._cameras if looks else ())
         self._recorder.record_step(action=action["actions"].tolist())
         success = world.succeeded()
         return StepResult(None, float(success), success, {})
@@ -117,7 +118,7 @@ class LiberoBenchmark(StepBenchmark):  # type: ignore[misc]  # vla-eval ships no
         if self._steps % self._observe_every:
             return {}
         world = self._running()
-        images = world.render(self._size, self._cameras)
+        images = world.seen(self._size)
         if not self._privileged:
             return encode_observation(Observation(images, world.instruction))
         return encode_observation(PrivilegedObservation(images, world.instruction, world.truth().to_plain()))
@@ -134,7 +135,7 @@ class LiberoBenchmark(StepBenchmark):  # type: ignore[misc]  # vla-eval ships no
                 "step limit": SUITES[self._suite],
                 "waiting steps before": f"{WAIT_STEPS} of [0, 0, 0, 0, 0, 0, -1]",
                 "initial states": f"the benchmark's own, from number {self._first_seed} on",
-                "fixtures": f"hard reset with seed {self._seed} before each episode",
+                "fixtures": f"as a hard reset with seed {self._seed} places them, before each episode",
                 "views": f"rendered at {RENDER_SIZE} px, turned by 180 degrees, resized to {self._size} (bilinear)",
                 "looks": f"every {self._observe_every} steps, what lies between is executed open loop",
                 "gripper": "the policy's 1 open, 0 closed becomes 1 - 2 * (g > 0.5)",

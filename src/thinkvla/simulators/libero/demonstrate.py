@@ -2,8 +2,8 @@
 
 JOB is a JSON file with the fields of :class:`~thinkvla.simulators.libero.attempts.Job`. A worker makes its share of
 the tasks, attempt after attempt, and writes each attempt as one file beside JOB: ``SUITE-TASK-ATTEMPT.npz`` if it
-succeeded, ``.failed`` if not. Attempts that are there already are left alone, so a worker that was stopped goes on. What
-an attempt holds depends on the job, its task and its number alone.
+succeeded, ``.failed`` if not. Attempts that are there already are left alone, so a worker that was stopped goes on.
+What an attempt holds depends on the job, its task and its number alone.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from thinkvla.contract import Image
+from thinkvla.environments.parent import end_with_parent
 from thinkvla.simulators.libero.attempts import Attempt, Job, attempt_path, attempts
 from thinkvla.simulators.libero.expert import OPEN, Expert
 from thinkvla.simulators.libero.world import CAMERAS, World
@@ -48,9 +49,10 @@ def record(world: World, job: Job, number: int) -> Attempt | None:
         truth = world.truth()
         if all(goal.done for goal in truth.goals):
             break
-        for view, image in world.render(job.image_size).items():
+        views, points = world.render_with_points(job.image_size, job.point_stride)
+        for view, image in views.items():
             images[view].append(image)
-        point_maps.append(world.point_maps(job.image_size, job.point_stride).astype(np.float16))
+        point_maps.append(points.astype(np.float16))
         truths.append((truth, world.cameras(job.image_size)))
         actions.append(expert.act(truth))
         world.step(disturbance.apply(actions[-1], held=bool(truth.hand.holding)))
@@ -118,6 +120,7 @@ def _fill(folder: Path, job: Job, world: World, wanted: int) -> None:
 
 def main(arguments: Sequence[str]) -> None:
     """Run one worker."""
+    end_with_parent()
     path, worker, workers = Path(arguments[0]), int(arguments[1]), int(arguments[2])
     work(path.parent, Job.from_json(path.read_text(encoding="utf-8")), worker, workers)
 

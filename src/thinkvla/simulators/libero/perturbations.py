@@ -15,8 +15,9 @@ from typing import Any
 
 import mujoco
 import numpy as np
+from numpy.typing import NDArray
 
-from thinkvla.contract import Actions, Image
+from thinkvla.contract import Image
 from thinkvla.perturbation import Perturbation
 from thinkvla.simulators.libero.perturbations_language import told
 from thinkvla.simulators.libero.perturbations_layout import Scene, added_things, rearrange, widen_state
@@ -25,8 +26,10 @@ from thinkvla.simulators.libero.perturbations_robot import start_elsewhere
 from thinkvla.simulators.libero.perturbations_view import change_lights, change_surfaces, move_camera
 from thinkvla.simulators.libero.problem import Problem, read_problem
 from thinkvla.simulators.libero.sensing import GRIP_SITE
-from thinkvla.simulators.libero.world import CAMERAS, WAIT_STEPS, World
+from thinkvla.simulators.libero.world import CAMERAS, World
 
+EDITS = ("camera", "light", "background")
+"""Axes that change the simulator's model."""
 ARM = tuple(f"robot0_joint{number}" for number in range(1, 8))
 
 
@@ -62,7 +65,9 @@ class PerturbedWorld(World):
         Raises:
             ValueError: the scene leaves no room for the perturbation; see perturbations_layout and perturbations_robot.
         """
-        self.reset(seed)  # makes the model anew: edits do not add up
+        if self.perturbation.axis in EDITS:
+            self._seed = None  # the model is made anew, or edits would add up
+        self.reset(seed)
         self._frame, self._noisy = 0, None
         self.instruction = told(self.perturbation, self.name, self._plain_instruction, self._draw_seed, layout)
         environment, simulation = self._env, self._env.sim
@@ -98,15 +103,9 @@ class PerturbedWorld(World):
             controller.update(force=True)
             controller.reset_goal()
 
-    def wait(self, steps: int = WAIT_STEPS) -> None:
-        """As :class:`World`."""
-        super().wait(steps)
-        self._frame += steps
-
-    def step(self, action: Actions) -> None:
-        """As :class:`World`."""
-        super().step(action)
+    def _step(self, command: NDArray[np.float64], views: Sequence[str]) -> None:
         self._frame += 1
+        super()._step(command, views)
 
     def _problem_file(self) -> Path:
         plain = super()._problem_file()

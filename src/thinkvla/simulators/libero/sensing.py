@@ -1,21 +1,17 @@
-"""Reading ground truth from a running LIBERO simulator: poses, goals, cameras and the 3D point behind each pixel."""
+"""Reading ground truth from a running LIBERO simulator: poses, goals, contacts and cameras."""
 
 from __future__ import annotations
 
 from typing import Any
 
-import mujoco
 import numpy as np
 from numpy.typing import NDArray
 
 from thinkvla.simulators.libero.truth import Goal, Hand, Region, Thing, Truth, Vector
 from thinkvla.tabletop.state import CameraState
 
-FARTHEST = 3.0
-"""Metres along a ray at which a point map's point lies when the ray hits nothing."""
 GRIP_SITE = "gripper0_grip_site"
 BASE = "robot0_base"
-_VISUAL_GROUP = 1
 
 
 class Sensor:
@@ -98,28 +94,10 @@ class Sensor:
         fovy = float(self._model.camera(name).fovy[0])
         return CameraState(name, camera.xpos.copy(), camera.xmat.reshape(3, 3).copy(), fovy, size)
 
-    def point_map(self, camera: CameraState, stride: int) -> NDArray[np.float32]:
-        """The visible 3D point at the centre of every ``stride`` × ``stride`` block of an upright image's pixels.
-
-        Returns:
-            float32 (H // stride, W // stride, 3), metres, world frame; at most 3 m from the camera.
-        """
-        height, width = camera.size
-        rows, columns = np.mgrid[0 : height // stride, 0 : width // stride] + 0.5
-        focal = 0.5 * height / np.tan(np.radians(camera.fovy) / 2)
-        across, up = (columns * stride - width / 2) / focal, (height / 2 - rows * stride) / focal
-        rays = np.stack([across, up, -np.ones_like(up)], axis=-1) @ camera.rotation.T
-        rays /= np.linalg.norm(rays, axis=-1, keepdims=True)
-        count = rows.size
-        distance, geoms = np.empty(count), np.empty(count, np.int32)
-        groups = np.zeros(6, np.uint8)
-        groups[_VISUAL_GROUP] = 1
-        mujoco.mj_multiRay(
-            self._model, self._data, camera.position, rays.ravel(), groups, 1, -1, geoms, distance, count, FARTHEST
-        )
-        distance[geoms < 0] = FARTHEST
-        points = camera.position + rays * distance.reshape(rows.shape)[..., None]
-        return points.astype(np.float32)
+    def metres(self, depth: NDArray[np.float32]) -> NDArray[np.float32]:
+        """A depth buffer (H, W), 0 near to 1 far, as metres along the viewing direction."""
+        near, far = (value * self._model.stat.extent for value in (self._model.vis.map.znear, self._model.vis.map.zfar))
+        return (near / (1.0 - depth.astype(np.float64) * (1.0 - near / far))).astype(np.float32)
 
     def _hand(self) -> Hand:
         data, site = self._data, self._data.site(GRIP_SITE)

@@ -8,22 +8,21 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image as Pillow
 
 from thinkvla.contract import Actions, Image
+from thinkvla.simulators.libero.control import Start, control_step
 from thinkvla.simulators.libero.sensing import Sensor
 from thinkvla.simulators.libero.truth import Truth
+from thinkvla.simulators.libero.views import RENDER_SIZE, as_seen, mirrored, points_behind
 from thinkvla.tabletop.state import CameraState
 
 SUITES = {"libero_spatial": 220, "libero_object": 280, "libero_goal": 300, "libero_10": 520}
 """Suite → control steps in which the field asks for success."""
 CAMERAS = {"front": "agentview", "wrist": "robot0_eye_in_hand"}
 """View of the embodiment ``libero`` → camera of the simulator."""
-RENDER_SIZE = 256
 WAIT_STEPS = 10
 """Steps at an episode's start in which things settle; the hand is told to stay and to open."""
 _WAIT = np.array([0.0] * 6 + [-1.0])
@@ -57,7 +56,8 @@ class World:
             use_camera_obs=False,
             has_offscreen_renderer=rendering,
         )
-        self._sensor = Sensor(self._env.env)
+        self._seed: int | None = None  # of the last reset; none: the constructor's, which nobody chose
+        self._begin()
 
     def __enter__(self) -> World:
         return self
@@ -68,10 +68,17 @@ class World:
         self.close()
 
     def reset(self, seed: int) -> None:
-        """A new layout, the same for the same seed; objects still have to settle (:meth:`wait`)."""
+        """A new layout, the same for the same seed; objects still have to settle (:meth:`wait`).
+
+        The simulator's model is made anew unless the seed is that of the last reset.
+        """
+        if seed == self._seed:
+            self._start.restore()
+            return
         self._env.seed(seed)
         self._env.reset()
-        self._sensor = Sensor(self._env.env)
+        self._seed = seed
+        self._begin()
 
     def begin(self, seed: int, layout: int) -> None:
         """Begin from one of the benchmark's own layouts, with the fixtures where ``seed`` puts them."""
@@ -87,14 +94,33 @@ class World:
         """Begin from one of the benchmark's layouts; fixtures stay where the last :meth:`reset` put them."""
         self._env.set_init_state(init_state)
 
-    def wait(self, steps: int = WAIT_STEPS) -> None:
-        """Let things settle while the hand stays where it is."""
-        for _ in range(steps):
-            self._env.step(_WAIT)
+    def wait(self, steps: int = WAIT_STEPS, views: Sequence[str] = ()) -> None:
+        """Let things settle while the hand stays where it is; the last step as :meth:`step`."""
+        for _ in range(steps - 1):
+            self._step(_WAIT, ())
+        self._step(_WAIT, views)
 
-    def step(self, action: Actions) -> None:
-        """Execute one action (7,) of the embodiment ``libero``."""
-        self._env.step(to_simulator(action))
+    def step(self, action: Actions, views: Sequence[str] = ()) -> None:
+        """Execute one action (7,) of the embodiment ``libero``.
+
+        Args:
+            action: the action.
+            views: what is to be :meth:`seen` of this step, at the moment at which robosuite samples its cameras, 2 ms
+                before its end.
+        """
+        self._step(to_simulator(action), views)
+
+    def _step(self, command: NDArray[np.float64], views: Sequence[str]) -> None:
+        self._frames.clear()
+        control_step(self._env.env, command, (lambda: self._take(views)) if views else None)
+
+    def _take(self, views: Sequence[str]) -> None:
+        for view in views:
+            self._frames[view] = self._picture(view)
+
+    def seen(self, size: tuple[int, int]) -> dict[str, Image]:
+        """View → uint8 (H, W, 3) of the last step, as policies see it; those that the step was asked for."""
+        return {view: as_seen(frame, size) for view, frame in self._frames.items()}
 
     def succeeded(self) -> bool:
         """Whether the task is done."""
@@ -108,14 +134,19 @@ class World:
         """View → uint8 (H, W, 3), as policies see it."""
         return {view: as_seen(self._picture(view), size) for view in views}
 
-    def cameras(self, size: tuple[int, int]) -> tuple[CameraState, ...]:
-        """Where the views are seen from, named as the views, mirrored as they are."""
-        return tuple(mirrored(self._sensor.camera(camera, size), view) for view, camera in CAMERAS.items())
+    def render_with_points(self, size: tuple[int, int], stride: int) -> tuple[dict[str, Image], NDArray[np.float32]]:
+        """As :meth:`render`, and the points (V, H // stride, W // stride, 3) seen, metres from the robot's base."""
+        sim = self._env.sim
+        images, points = {}, []
+        for (view, name), camera in zip(CAMERAS.items(), self.cameras(size), strict=True):
+            image, depth = sim.render(RENDER_SIZE, RENDER_SIZE, camera_name=name, depth=True)
+            images[view] = as_seen(image, size)
+            points.append(points_behind(self._sensor.metres(depth), camera, stride) - self._sensor.base)
+        return images, np.stack(points).astype(np.float32)
 
-    def point_maps(self, size: tuple[int, int], stride: int) -> NDArray[np.float32]:
-        """True 3D points (V, H // stride, W // stride, 3) behind the views, metres from the robot's base."""
-        maps = [self._sensor.point_map(camera, stride) for camera in self.cameras(size)]
-        return np.stack(maps) - self._sensor.base.astype(np.float32)
+    def cameras(self, size: tuple[int, int]) -> tuple[CameraState, ...]:
+        """Where the views of ``size`` are seen from, named as the views, mirrored as they are."""
+        return tuple(mirrored(self._sensor.camera(camera, size), view) for view, camera in CAMERAS.items())
 
     def close(self) -> None:
         """Free the simulator."""
@@ -129,27 +160,16 @@ class World:
         picture: Image = self._env.sim.render(RENDER_SIZE, RENDER_SIZE, camera_name=CAMERAS[view])
         return picture
 
+    def _begin(self) -> None:
+        """Look at the model that a hard reset has made."""
+        self._sensor = Sensor(self._env.env)
+        self._frames: dict[str, NDArray[np.uint8]] = {}
+        self._env.env.visualize(dict.fromkeys(self._env._visualizations, False))  # no markers at the hand
+        self._start = Start(self._env.env)
+
 
 def to_simulator(action: Actions) -> NDArray[np.float64]:
     """An action of the embodiment ``libero`` (gripper 1 open, 0 closed) the simulator's way (−1 open, +1 closed)."""
     command = np.asarray(action, dtype=np.float64).copy()
     command[6] = 1.0 - 2.0 * (command[6] > 0.5)
     return command
-
-
-def as_seen(raw: Any, size: tuple[int, int]) -> Image:
-    """A rendered image (H, W, 3), bottom row first, as the published demonstrations show it, of ``size``.
-
-    They turn it by 180°, which leaves it upright and mirrored.
-    """
-    turned = np.ascontiguousarray(raw[::-1, ::-1])
-    if turned.shape[:2] == size:
-        return turned
-    height, width = size
-    return np.asarray(Pillow.fromarray(turned).resize((width, height), Pillow.Resampling.BILINEAR))
-
-
-def mirrored(camera: CameraState, name: str) -> CameraState:
-    """The camera whose picture is the mirror image of another's: its first axis points to the left."""
-    rotation = camera.rotation * [-1.0, 1.0, 1.0]
-    return CameraState(name, camera.position, rotation, camera.fovy, camera.size)
