@@ -144,7 +144,7 @@ def test_a_moved_camera_sees_the_same_place_and_nothing_else_changes() -> None:
             strengths.append(np.linalg.norm(model.cam_pos[0] - before["cam_pos"][0]))
         assert strengths[0] < strengths[1] < strengths[2]
         shifts.append(strengths)
-    assert np.mean(shifts, axis=0)[2] > 0.5
+    assert np.mean(shifts, axis=0)[2] > 0.4
 
 
 def test_lights_change_and_nothing_else() -> None:

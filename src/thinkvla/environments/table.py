@@ -28,6 +28,8 @@ class Environment:
         check: module of thinkvla, run by the environment's own interpreter, which prints one JSON object: text →
             what was found, and ``problems``, a list.
         variables: environment variables of its processes, unless the user has set them.
+        repository: paths that a repository of the user's must have, which is linked to it (see linked.py); empty: it
+            needs none.
     """
 
     name: str
@@ -37,6 +39,7 @@ class Environment:
     disk: float
     check: str
     variables: Mapping[str, str] = field(default_factory=dict)
+    repository: tuple[str, ...] = ()
 
     @property
     def folder(self) -> Path:
@@ -71,6 +74,16 @@ ENVIRONMENTS = {
             disk=2.5,
             check="thinkvla.simulators.libero.check",
             variables={"MUJOCO_GL": "egl"},
+        ),
+        Environment(
+            "libero_plus",
+            "LIBERO-Plus, from your copy of its repository, on LIBERO's packages and assets",
+            pythons=("3.11", "3.12"),
+            download=1.3,
+            disk=2.6,
+            check="thinkvla.simulators.libero_plus.check",
+            variables={"MUJOCO_GL": "egl"},
+            repository=("libero/libero/benchmark/task_classification.json", "libero/libero/bddl_files"),
         ),
     )
 }

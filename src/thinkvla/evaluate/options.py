@@ -28,6 +28,9 @@ class EvaluateOptions:
         perturbation: axis along which every scene is perturbed; default: plain scenes.
         level: how strongly, 1 to 3; 0 for plain scenes.
         docker: one of vla-eval's container images, in which its own class of this benchmark runs instead of ours.
+        sample: so many tasks of the benchmark, the same each time; default: all. For benchmarks of many tasks.
+        as_released: let LIBERO-Plus be as its released code is: instructions that name the perturbation, and the robot
+            at its plain pose in every task.
         resume: go on with the evaluation in ``output`` that was stopped; with an error ended episodes run again.
     """
 
@@ -44,6 +47,8 @@ class EvaluateOptions:
     perturbation: str | None = None
     level: int = 0
     docker: str | None = None
+    sample: int | None = None
+    as_released: bool = False
     resume: bool = False
 
 
