@@ -87,7 +87,17 @@ MAY_KNOW = {
         "teachers",
         "versions",
     },
-    "simulators": {"contract", "data", "environments", "evaluate", "files", "progress", "tabletop", "versions"},
+    "simulators": {
+        "contract",
+        "data",
+        "environments",
+        "evaluate",
+        "files",
+        "perturbation",
+        "progress",
+        "tabletop",
+        "versions",
+    },
     "doctor": {"environments", "tabletop", "versions"},
 }
 EVERYBODY = {"recipes", "cli", "demo", "__main__"}  # know everyone, and nobody knows them
