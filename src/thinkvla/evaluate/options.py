@@ -16,7 +16,7 @@ class EvaluateOptions:
     Attributes:
         checkpoint: folder of a checkpoint, name of a shipped policy, or ``expert`` for the scripted expert.
         output: new folder for the results.
-        benchmark: tabletop, or another of 'thinkvla eval --benchmarks'.
+        benchmark: tabletop, libero_object or another; docs/benchmarks.md lists them.
         suite: name of a suite of tabletop; default: object. Other benchmarks are one suite each.
         tasks: names of tasks of the suite; none means all.
         episodes: episodes of each task; episode k of every task has seed first_seed + k. Default: the benchmark's.
@@ -25,6 +25,7 @@ class EvaluateOptions:
         workers: simulator processes.
         execute: actions executed of each chunk before the policy looks again; default: the whole chunk.
         videos: most rollouts to film, successes and failures in turn; default: the benchmark's.
+        embodiment: robot to act for; needed if the policy was trained for several.
         perturbation: axis along which every scene is perturbed; default: plain scenes.
         level: how strongly, 1 to 3; 0 for plain scenes.
         docker: one of vla-eval's container images, in which its own class of this benchmark runs instead of ours.
@@ -44,6 +45,7 @@ class EvaluateOptions:
     workers: int = 2
     execute: int | None = None
     videos: int | None = None
+    embodiment: str | None = None
     perturbation: str | None = None
     level: int = 0
     docker: str | None = None

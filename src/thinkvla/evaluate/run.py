@@ -45,7 +45,7 @@ def evaluate(options: EvaluateOptions) -> EvaluationResult:
     from thinkvla.checkpoint import fingerprint  # torch is needed for a checkpoint only
     from thinkvla.deploy import load_policy
 
-    policy = load_policy(options.checkpoint)
+    policy = load_policy(options.checkpoint, embodiment=options.embodiment)
     return _run(policy, benchmark, asked, fingerprint=fingerprint(options.checkpoint), privileged=False)
 
 

@@ -18,6 +18,7 @@ MISSING = problem(find_environment("libero"))
 pytestmark = [
     pytest.mark.simulators,
     pytest.mark.slow,
+    pytest.mark.timeout(900),
     pytest.mark.skipif(MISSING is not None, reason=f"environment 'libero' {MISSING}; thinkvla env install libero"),
 ]
 SOUP = "pick_up_the_alphabet_soup_and_place_it_in_the_basket"
