@@ -32,7 +32,8 @@ MAY_KNOW = {
     "model_card": set(),
     "export": {"checkpoint", "data", "evaluate", "files", "model_card", "shipped"},
     "deploy": {"acting", "checkpoint", "contract", "method", "preprocessor"},
-    "tabletop": {"contract"},
+    "perturbation": set(),
+    "tabletop": {"contract", "perturbation"},
     "teachers": {"contract", "files", "progress"},
     "data": {"contract", "files", "progress", "tabletop", "versions"},
     "train": {
@@ -62,7 +63,6 @@ MAY_KNOW = {
         "versions",
     },
     "environments": {"files", "progress"},
-    "simulators": {"contract", "data", "environments", "evaluate", "files", "progress"},
     "evaluate": {
         "answering",
         "checkpoint",
@@ -71,6 +71,7 @@ MAY_KNOW = {
         "deploy",
         "environments",
         "files",
+        "perturbation",
         "progress",
         "tabletop",
         "versions",
@@ -101,7 +102,17 @@ MAY_KNOW = {
         "tabletop",
         "versions",
     },
-    "simulators": {"contract", "data", "environments", "evaluate", "files", "progress", "tabletop", "versions"},
+    "simulators": {
+        "contract",
+        "data",
+        "environments",
+        "evaluate",
+        "files",
+        "perturbation",
+        "progress",
+        "tabletop",
+        "versions",
+    },
     "doctor": {"environments", "tabletop", "versions"},
 }
 EVERYBODY = {"recipes", "cli", "demo", "__main__"}  # know everyone, and nobody knows them

@@ -61,7 +61,8 @@ def main() -> None:
         sys.exit(run(arguments))
     except ModuleNotFoundError as error:
         _fail(
-            f"'{error.name}' is not installed; install the extras of this command: pip install 'thinkvla[train,eval,serve]'"
+            f"'{error.name}' is not installed; install the extras of this command: pip install "
+            "'thinkvla[train,eval,serve]'"
         )
     except (ValueError, RuntimeError) as error:
         if not _raised_here(error):  # a fault, not a user's mistake: show where it happened
@@ -331,14 +332,21 @@ def _list_environments(arguments: list[str]) -> int:
 def _install_environment(arguments: list[str]) -> int:
     from thinkvla.environments.install import install
 
-    def chosen(name: tyro.conf.Positional[str], python: Path | None = None) -> tuple[str, Path | None]:
+    def chosen(
+        name: tyro.conf.Positional[str],
+        python: Path | None = None,
+        repository: Path | None = None,
+        assets: Path | None = None,
+    ) -> tuple[str, Path | None, Path | None, Path | None]:
         """Make a simulator's isolated environment from its lock file; what is complete is left alone.
 
         Args:
             name: of the environment; 'thinkvla env' lists them.
             python: interpreter to make it of, where its packages need another version than thinkvla's own.
+            repository: your copy of the benchmark's repository, for an environment that needs one (libero_plus).
+            assets: folder to which you unpacked the benchmark's archive of assets.
         """
-        return name, python
+        return name, python, repository, assets
 
     print(install(*tyro.cli(chosen, args=arguments, prog="thinkvla env install")))
     return 0
