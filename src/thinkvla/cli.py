@@ -1,4 +1,4 @@
-"""The command line: ``thinkvla demo | data | train | eval | grid | diagnose | export | report | doctor``.
+"""The command line: ``thinkvla demo | data | train | eval | grid | diagnose | export | report | results | doctor``.
 
 Every option is a field of a configuration dataclass; ``thinkvla COMMAND --help`` shows them all with their defaults.
 """
@@ -35,6 +35,9 @@ USAGE = """usage: thinkvla COMMAND ...
                        what policies look at, their 3D features, how alike the anchor is under both prompts
   export RUN FOLDER    a policy as a Hugging Face folder with a model card
   report               one self-contained HTML page from results
+  results FOLDER       the table of all benchmarks: paper, best public policy, ours, verdicts
+  results keep POLICY EVALUATIONS
+                       a small file of a policy's evaluations for that table
   doctor               what is installed, and whether rendering works
 
 thinkvla COMMAND --help lists the options of a command."""
@@ -76,6 +79,8 @@ def run(arguments: Sequence[str]) -> int:
         ("diagnose", "gap"): _gap,
         ("export",): _export,
         ("report",): _report,
+        ("results", "keep"): _keep_results,
+        ("results",): _results,
         ("doctor",): _doctor,
     }
     for words, command in commands.items():
@@ -267,6 +272,29 @@ def _report(arguments: list[str]) -> int:
         return output
 
     print(tyro.cli(write, args=arguments, prog="thinkvla report"))
+    return 0
+
+
+def _keep_results(arguments: list[str]) -> int:
+    from thinkvla.results.keep import KeepOptions, keep
+
+    print(keep(tyro.cli(KeepOptions, args=arguments, prog="thinkvla results keep")))
+    return 0
+
+
+def _results(arguments: list[str]) -> int:
+    from thinkvla.results.page import write_page
+
+    def write(results: tyro.conf.Positional[Path], output: Path = Path("docs/results.md")) -> Path:
+        """The table of all benchmarks: the paper, the best public policy, ours, and verdicts by a rule.
+
+        Args:
+            results: folder of the files that 'thinkvla results keep' writes.
+            output: the page, Markdown; an older one is replaced.
+        """
+        return write_page(results, output)
+
+    print(tyro.cli(write, args=arguments, prog="thinkvla results"))
     return 0
 
 
