@@ -23,14 +23,15 @@ MAY_KNOW = {
     "backbones": {"method", "shipped"},
     "question_packing": {"method"},
     "crops": {"contract"},
-    "preprocessor": {"contract", "crops", "method", "question_packing"},
+    "points": set(),
+    "preprocessor": {"contract", "crops", "method", "points", "question_packing"},
     "checkpoint": {"backbones", "files", "method", "preprocessor", "shipped"},
     "pretrained": {"deploy", "method", "preprocessor", "shipped"},
     "model_card": set(),
     "export": {"checkpoint", "data", "evaluate", "files", "model_card", "shipped"},
     "deploy": {"checkpoint", "contract", "method", "preprocessor"},
     "tabletop": {"contract"},
-    "teachers": {"contract", "files", "progress"},
+    "teachers": {"contract", "files", "points", "progress"},
     "data": {"contract", "files", "progress", "tabletop", "versions"},
     "train": {
         "backbones",
@@ -73,6 +74,7 @@ MAY_KNOW = {
         "teachers",
         "versions",
     },
+    "results": {"checkpoint", "evaluate", "files", "method", "shipped"},
     "doctor": {"tabletop", "versions"},
 }
 EVERYBODY = {"recipes", "cli", "demo", "__main__"}  # know everyone, and nobody knows them

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ from thinkvla.crops import check_area, cropped, middle_window
 from thinkvla.method.batch import LENGTH_STEP, QuestionBatch, RobotBatch, Tokens, labelled_batch, pad_prompts
 from thinkvla.method.config import MethodConfig
 from thinkvla.method.prompts import Prompt, Prompts
+from thinkvla.points import CODE_SIZE, point_codes
 from thinkvla.question_packing import packed_batch
 
 FILE = "thinkvla_preprocessor.json"
@@ -162,7 +163,8 @@ class Preprocessor:
         prompts: the three prompts over that tokenizer.
 
     Raises:
-        ValueError: the embodiments differ in number of views, image size or action size, or share a name.
+        ValueError: the embodiments differ in number of views, image size or action size, or share a name; or a policy
+            that is given points cannot be, or an embodiment brings points to one that is not.
     """
 
     def __init__(
@@ -179,6 +181,7 @@ class Preprocessor:
     ) -> None:
         check_area(crop)
         self.robots = _by_name([Robot(embodiment, normalizer), *others])
+        _check_points(method, [robot.embodiment for robot in self.robots.values()], crop)
         self.crop = crop
         self.method = method
         self.tokenizer = tokenizer
@@ -246,8 +249,9 @@ class Preprocessor:
         ]
         actions = np.stack([r.normalizer.normalize(s.actions) for r, s in zip(robots, samples, strict=True)])
         geometry = [s.geometry for s in samples if s.geometry is not None]
+        points = self._points([s.observation for s in samples], [r.embodiment for r in robots], grids)
         return RobotBatch(
-            pad_prompts(prompts, pixels, grids, LENGTH_STEP),
+            replace(pad_prompts(prompts, pixels, grids, LENGTH_STEP), points_NhwG=points),
             torch.from_numpy(actions),
             torch.from_numpy(np.stack([s.valid for s in samples])),
             torch.from_numpy(np.stack(geometry)) if geometry else None,
@@ -280,7 +284,8 @@ class Preprocessor:
         prompts: list[Prompt] = [
             self.prompts.action(o.instruction, sizes[i * views : (i + 1) * views]) for i, o in enumerate(observations)
         ]
-        return pad_prompts(prompts, pixels, grids)
+        points = self._points(observations, [self.embodiment] * len(observations), grids)
+        return replace(pad_prompts(prompts, pixels, grids), points_NhwG=points)
 
     def action_chunks(self, normalized_BCA: Tensor) -> list[ActionChunk]:
         """Network outputs → robot actions, one checked chunk per observation."""
@@ -340,6 +345,35 @@ class Preprocessor:
             windows = windows_BV4.reshape(-1, 4).tolist()
             images = [cropped(image, window) for image, window in zip(images, windows, strict=True)]
         return prepare_images(self.image_processor, images)
+
+    def _points(
+        self, observations: Sequence[Observation], embodiments: Sequence[Embodiment], grids_N3: Tensor | None
+    ) -> Tensor | None:
+        """Codes (images, h, w, G) of checked observations' points, on the patch grid; None where none are used."""
+        if not self.method.explicit_points:
+            return None
+        assert grids_N3 is not None, "observations have views"
+        pairs = list(zip(observations, embodiments, strict=True))
+        maps = np.stack([[o.point_maps[camera] for camera in e.cameras] for o, e in pairs])  # type: ignore[index]
+        _, rows, columns = grids_N3[0].tolist()
+        return point_codes(torch.from_numpy(maps), (rows, columns), "method.explicit_points").flatten(0, 1)
+
+
+def _check_points(method: MethodConfig, embodiments: Sequence[Embodiment], crop: float) -> None:
+    """Raise ValueError unless the embodiments bring 3D points just where the method is given them."""
+    for one in embodiments:
+        if (one.point_map_size is not None) != method.explicit_points:
+            raise ValueError(
+                f"method.explicit_points is {method.explicit_points}, but point_map_size of the embodiment "
+                f"'{one.name}' is {one.point_map_size}; set both or neither"
+            )
+    if method.explicit_points and method.geometry_dim != CODE_SIZE:
+        raise ValueError(
+            f"method.geometry_dim is {method.geometry_dim}, but codes of points (method.explicit_points) have "
+            f"{CODE_SIZE} numbers; set it to that"
+        )
+    if method.explicit_points and crop < 1:
+        raise ValueError(f"data.crop is {crop}, but method.explicit_points needs whole views; set it to 1")
 
 
 def _by_name(robots: Sequence[Robot]) -> dict[str, Robot]:

@@ -1,7 +1,8 @@
 """The contract in vla-eval's words: its observation messages, and the specifications both sides compare.
 
-Message of an observation: ``images`` {camera: uint8 (H, W, 3)}, ``task_description`` (the instruction) and, only for
-an expert, ``privileged`` {suite, task, seed, snapshot}.
+Message of an observation: ``images`` {camera: uint8 (H, W, 3)} and ``task_description`` (the instruction); only for an
+embodiment that has them ``point_maps`` {camera: float32 (h, w, 3)}; only for an expert ``privileged`` {suite, task,
+seed, snapshot}.
 """
 
 from __future__ import annotations
@@ -33,13 +34,18 @@ def action_spec(embodiment: Embodiment) -> dict[str, DimSpec]:
 
 
 def observation_spec(embodiment: Embodiment) -> dict[str, DimSpec]:
-    """One component for each camera, with its image size in the format, and the instruction."""
+    """One component for each camera and each of its point maps, with sizes in the format, and the instruction."""
     height, width = embodiment.image_size
     images = {
         f"images/{camera}": DimSpec(f"images/{camera}", 0, f"rgb_hwc_uint8 {height}x{width}")
         for camera in embodiment.cameras
     }
-    return {**images, "language": LANGUAGE}
+    points: dict[str, DimSpec] = {}
+    if embodiment.point_map_size is not None:
+        rows, columns = embodiment.point_map_size
+        for name in (f"point_maps/{camera}" for camera in embodiment.cameras):
+            points[name] = DimSpec(name, 0, f"xyz_hwc_float32 {rows}x{columns}")
+    return {**images, **points, "language": LANGUAGE}
 
 
 def require_agreement(server: Any, benchmark: Any) -> None:
@@ -66,6 +72,8 @@ def encode_observation(observation: Observation) -> dict[str, Any]:
         "images": dict(observation.images),
         "task_description": observation.instruction,
     }
+    if observation.point_maps is not None:
+        message["point_maps"] = dict(observation.point_maps)
     if isinstance(observation, PrivilegedObservation):
         message["privileged"] = {field: getattr(observation, field) for field in PRIVILEGED_FIELDS}
     return message
@@ -75,8 +83,9 @@ def decode_observation(message: Mapping[str, Any]) -> Observation:
     """The inverse of :func:`encode_observation`; raises ContractError for missing or malformed keys."""
     images = _entry(message, "images", Mapping)
     instruction = _entry(message, "task_description", str)
+    maps = _entry(message, "point_maps", Mapping) if "point_maps" in message else None
     if "privileged" not in message:
-        return Observation(images, instruction)
+        return Observation(images, instruction, point_maps=maps)
     truth = _entry(message, "privileged", Mapping)
     return PrivilegedObservation(
         images,
@@ -85,6 +94,7 @@ def decode_observation(message: Mapping[str, Any]) -> Observation:
         task=_entry(truth, "task", str),
         seed=_entry(truth, "seed", int),
         snapshot=_entry(truth, "snapshot", np.ndarray),
+        point_maps=maps,
     )
 
 
