@@ -59,7 +59,19 @@ MAY_KNOW = {
         "train",
         "versions",
     },
-    "evaluate": {"answering", "checkpoint", "contract", "data", "deploy", "files", "progress", "tabletop", "versions"},
+    "environments": {"files", "progress"},
+    "evaluate": {
+        "answering",
+        "checkpoint",
+        "contract",
+        "data",
+        "deploy",
+        "environments",
+        "files",
+        "progress",
+        "tabletop",
+        "versions",
+    },
     "diagnose": {
         "backbones",
         "checkpoint",
@@ -75,6 +87,7 @@ MAY_KNOW = {
         "versions",
     },
     "results": {"checkpoint", "evaluate", "files", "method", "shipped"},
+    "simulators": {"contract", "data", "evaluate", "files", "tabletop"},
     "doctor": {"tabletop", "versions"},
 }
 EVERYBODY = {"recipes", "cli", "demo", "__main__"}  # know everyone, and nobody knows them

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import tyro
 from rich.console import Console
+from rich.table import Table
 
 from thinkvla import __version__
 
@@ -25,10 +26,12 @@ USAGE = """usage: thinkvla COMMAND ...
 
   demo                 demonstrations, co-training, closed-loop evaluation and a report, in minutes
   data generate        write tabletop demonstrations and questions
+  data generate --benchmark libero_object
+                       the same in LIBERO: libero_object, libero_spatial, libero_goal, libero_10
   data validate PATH   look for anything wrong in a data set
   data refresh PATH    compute the statistics of a data set again
   train RECIPE         co-train a policy; recipes are listed by 'thinkvla train'
-  eval CHECKPOINT      success rate in closed loop, with intervals and videos
+  eval CHECKPOINT      success rate in closed loop, with intervals and videos; --benchmark NAME names where
   eval MODEL --qa      how well a policy or a plain Qwen3-VL answers held-out 2D and 3D questions
   grid CHECKPOINT      success rates over suites and perturbations, resumable, with a table
   diagnose attention | geometry | gap CHECKPOINT ...
@@ -38,6 +41,8 @@ USAGE = """usage: thinkvla COMMAND ...
   results FOLDER       the table of all benchmarks: paper, best public policy, ours, verdicts
   results keep POLICY EVALUATIONS
                        a small file of a policy's evaluations for that table
+  env install NAME     make a simulator's isolated environment; 'thinkvla env' lists them
+  env check NAME       whether it works: versions, rendering, one rendered frame
   doctor               what is installed, and whether rendering works
 
 thinkvla COMMAND --help lists the options of a command."""
@@ -81,6 +86,9 @@ def run(arguments: Sequence[str]) -> int:
         ("report",): _report,
         ("results", "keep"): _keep_results,
         ("results",): _results,
+        ("env", "install"): _install_environment,
+        ("env", "check"): _check_environment,
+        ("env",): _list_environments,
         ("doctor",): _doctor,
     }
     for words, command in commands.items():
@@ -97,6 +105,11 @@ def _demo(arguments: list[str]) -> int:
 
 
 def _generate(arguments: list[str]) -> int:
+    if any(argument.split("=")[0] == "--benchmark" for argument in arguments):
+        from thinkvla.simulators.libero.generate import GenerateLiberoOptions, generate_libero
+
+        generate_libero(tyro.cli(GenerateLiberoOptions, args=arguments, prog="thinkvla data generate"))
+        return 0
     from thinkvla.data.generate import GenerateOptions, generate
 
     generate(tyro.cli(GenerateOptions, args=arguments, prog="thinkvla data generate"))
@@ -173,7 +186,8 @@ def _train(arguments: list[str]) -> int:
 
 
 def _evaluate(arguments: list[str]) -> int:
-    from thinkvla.evaluate.run import EvaluateOptions, evaluate
+    from thinkvla.evaluate.options import EvaluateOptions
+    from thinkvla.evaluate.run import evaluate
 
     if "--qa" in arguments:
         return _evaluate_answers([argument for argument in arguments if argument != "--qa"])
@@ -185,9 +199,10 @@ def _evaluate(arguments: list[str]) -> int:
 
 
 def _evaluate_answers(arguments: list[str]) -> int:
+    from thinkvla.evaluate.options import EvaluateOptions
     from thinkvla.evaluate.qa import QAOptions, evaluate_qa
     from thinkvla.evaluate.qa_table import qa_table
-    from thinkvla.evaluate.run import EXPERT, EvaluateOptions
+    from thinkvla.evaluate.run import EXPERT
 
     known = {field.name for field in fields(QAOptions)}
     closed_loop = {field.name for field in fields(EvaluateOptions)} - known
@@ -296,6 +311,51 @@ def _results(arguments: list[str]) -> int:
 
     print(tyro.cli(write, args=arguments, prog="thinkvla results"))
     return 0
+
+
+def _list_environments(arguments: list[str]) -> int:
+    from thinkvla.environments.process import problem
+    from thinkvla.environments.table import ENVIRONMENTS
+
+    tyro.cli(lambda: None, args=arguments, prog="thinkvla env")
+    table = Table("environment", "for", "download", "disk", "state")
+    for name, one in ENVIRONMENTS.items():
+        state = problem(one) or f"complete: {one.folder}"
+        table.add_row(name, one.what, f"{one.download:g} GB", f"{one.disk:g} GB", state)
+    Console().print(table)
+    return 0
+
+
+def _install_environment(arguments: list[str]) -> int:
+    from thinkvla.environments.install import install
+
+    def chosen(name: tyro.conf.Positional[str], python: Path | None = None) -> tuple[str, Path | None]:
+        """Make a simulator's isolated environment from its lock file; what is complete is left alone.
+
+        Args:
+            name: of the environment; 'thinkvla env' lists them.
+            python: interpreter to make it of, where its packages need another version than thinkvla's own.
+        """
+        return name, python
+
+    print(install(*tyro.cli(chosen, args=arguments, prog="thinkvla env install")))
+    return 0
+
+
+def _check_environment(arguments: list[str]) -> int:
+    from thinkvla.environments.check import check
+
+    def chosen(name: tyro.conf.Positional[str]) -> str:
+        """Whether an environment works: its versions, its rendering backend, one rendered frame.
+
+        Args:
+            name: of the environment.
+        """
+        return name
+
+    report = check(tyro.cli(chosen, args=arguments, prog="thinkvla env check"))
+    Console().print(report.table())
+    return 1 if report.problems else 0
 
 
 def _doctor(arguments: list[str]) -> int:

@@ -1,13 +1,12 @@
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
-from stub_benchmark import MAX_STEPS, ROBOT, StubPolicy
+from stub_benchmark import MAX_STEPS, StubPolicy
 
-from thinkvla.contract import ContractError
+from thinkvla.evaluate.description import describe
 from thinkvla.evaluate.parallel import run_parallel
 from thinkvla.evaluate.server import PolicyServer
 
@@ -15,7 +14,7 @@ from thinkvla.evaluate.server import PolicyServer
 def run(output: Path, policy: StubPolicy | None = None, **params: Any) -> list[dict[str, Any]]:
     server = PolicyServer(policy or StubPolicy(), execute=2, batch=2)
     entry = {"benchmark": "stub_benchmark:StubBenchmark", "episodes_per_task": 2, "params": params}
-    return run_parallel(server, entry, output=output / "run", workers=2, episodes=4)
+    return run_parallel(server, entry, describe(entry), output=output / "run", workers=2)
 
 
 def test_two_simulators_end_to_end(tmp_path: Path) -> None:
@@ -48,11 +47,3 @@ def test_dead_simulator_leaves_its_episode_out(tmp_path: Path) -> None:
 def test_unusable_simulator_is_one_clear_error(tmp_path: Path) -> None:
     with pytest.raises(RuntimeError, match=r"no episode could be started: .* \(see .*worker-0.log\)"):
         run(tmp_path, die="*")
-
-
-def test_other_robot_is_refused_before_any_simulator_starts(tmp_path: Path) -> None:
-    policy = StubPolicy()
-    policy.embodiment = replace(ROBOT, control_hz=5.0)
-    with pytest.raises(ContractError, match="disagree"):
-        run(tmp_path, policy)
-    assert not (tmp_path / "run").exists()

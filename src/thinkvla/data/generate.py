@@ -23,7 +23,8 @@ from thinkvla.data.parallel import in_order
 from thinkvla.data.question_writer import write_questions
 from thinkvla.files import new_folder
 from thinkvla.progress import progress
-from thinkvla.tabletop.demonstrate import Episode, NoiseSpec, record_episode
+from thinkvla.tabletop.demonstrate import Episode, record_episode
+from thinkvla.tabletop.disturbance import NoiseSpec
 from thinkvla.tabletop.embodiment import TABLETOP
 from thinkvla.tabletop.photograph import photograph
 from thinkvla.tabletop.seeds import seeds

@@ -87,9 +87,13 @@ class TabletopBenchmark(StepBenchmark):  # type: ignore[misc]  # vla-eval ships 
             maps = world.point_maps(POINT_MAP_STRIDE).astype(np.float16).astype(np.float32)
             seen = replace(seen, point_maps=dict(zip(TABLETOP.cameras, maps, strict=True)))
         if self._privileged:
-            seen = PrivilegedObservation(
-                seen.images, seen.instruction, self._suite, world.task.name, self._seed, world.snapshot()
-            )
+            truth = {
+                "suite": self._suite,
+                "task": world.task.name,
+                "seed": self._seed,
+                "snapshot": world.snapshot(),
+            }
+            seen = PrivilegedObservation(seen.images, seen.instruction, truth)
         return encode_observation(seen)
 
     def get_step_result(self, step_result: StepResult) -> dict[str, Any]:

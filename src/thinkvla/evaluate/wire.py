@@ -1,8 +1,8 @@
 """The contract in vla-eval's words: its observation messages, and the specifications both sides compare.
 
-Message of an observation: ``images`` {camera: uint8 (H, W, 3)} and ``task_description`` (the instruction); only for an
-embodiment that has them ``point_maps`` {camera: float32 (h, w, 3)}; only for an expert ``privileged`` {suite, task,
-seed, snapshot}.
+Message of an observation: ``images`` {camera: uint8 (H, W, 3)} and ``task_description`` (the instruction); for an
+embodiment that has them ``point_maps`` {camera: float32 (h, w, 3)}; for an expert ``privileged``: what the simulator
+tells it.
 """
 
 from __future__ import annotations
@@ -10,13 +10,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
 from vla_eval.specs import LANGUAGE, DimSpec, check_specs
 
 from thinkvla.contract import ContractError, Embodiment, Observation
-from thinkvla.evaluate.policy import PrivilegedObservation
-
-PRIVILEGED_FIELDS = ("suite", "task", "seed", "snapshot")
+from thinkvla.evaluate.policy import PrivilegedObservation, entry
 
 
 def action_spec(embodiment: Embodiment) -> dict[str, DimSpec]:
@@ -75,33 +72,16 @@ def encode_observation(observation: Observation) -> dict[str, Any]:
     if observation.point_maps is not None:
         message["point_maps"] = dict(observation.point_maps)
     if isinstance(observation, PrivilegedObservation):
-        message["privileged"] = {field: getattr(observation, field) for field in PRIVILEGED_FIELDS}
+        message["privileged"] = dict(observation.truth)
     return message
 
 
 def decode_observation(message: Mapping[str, Any]) -> Observation:
     """The inverse of :func:`encode_observation`; raises ContractError for missing or malformed keys."""
-    images = _entry(message, "images", Mapping)
-    instruction = _entry(message, "task_description", str)
-    maps = _entry(message, "point_maps", Mapping) if "point_maps" in message else None
+    where = "observation message"
+    images = entry(message, "images", Mapping, where)
+    instruction = entry(message, "task_description", str, where)
+    maps = entry(message, "point_maps", Mapping, where) if "point_maps" in message else None
     if "privileged" not in message:
         return Observation(images, instruction, point_maps=maps)
-    truth = _entry(message, "privileged", Mapping)
-    return PrivilegedObservation(
-        images,
-        instruction,
-        suite=_entry(truth, "suite", str),
-        task=_entry(truth, "task", str),
-        seed=_entry(truth, "seed", int),
-        snapshot=_entry(truth, "snapshot", np.ndarray),
-        point_maps=maps,
-    )
-
-
-def _entry(message: Mapping[str, Any], key: str, kind: type) -> Any:
-    if key not in message:
-        raise ContractError(f"observation message: key '{key}' is missing (got {sorted(message)})")
-    value = message[key]
-    if not isinstance(value, kind):
-        raise ContractError(f"observation message: '{key}' must be {kind.__name__}, got {type(value).__name__}")
-    return value
+    return PrivilegedObservation(images, instruction, entry(message, "privileged", Mapping, where), point_maps=maps)

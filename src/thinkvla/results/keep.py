@@ -21,7 +21,7 @@ from thinkvla.method.config import ABLATIONS, MethodConfig
 from thinkvla.results.kept import EXPLICIT, Kept, KeptEvaluation, KeptPolicy
 from thinkvla.shipped import find_model, shipped_models
 
-_OF_A_MACHINE = ("checkpoint", "output", "workers", "videos", "platform", "cores")
+_OF_A_MACHINE = ("assets", "checkpoint", "output", "workers", "videos", "platform", "cores")
 
 
 @dataclass(frozen=True)
@@ -108,7 +108,7 @@ def _evaluation(folder: Path, mark: str) -> KeptEvaluation:
             "again or leave the folder out"
         )
     return KeptEvaluation(
-        benchmark="tabletop",
+        benchmark=result.benchmark,
         suite=result.suite,
         perturbation=result.perturbation,
         level=result.level,
@@ -118,6 +118,8 @@ def _evaluation(folder: Path, mark: str) -> KeptEvaluation:
         tasks={name: (rate.successes, rate.episodes) for name, rate in result.tasks.items()},
         options=_portable(result.options.items()),
         versions=_portable(result.versions.items()),
+        protocol=dict(result.protocol),
+        simulator=_portable(result.simulator.items()),
         created=result.created,
     )
 

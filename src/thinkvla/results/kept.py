@@ -56,6 +56,8 @@ class KeptEvaluation:
         tasks: task → successes and episodes.
         options: of the evaluation, without paths.
         versions: of the software.
+        protocol: rules of the episodes, as the benchmark states them.
+        simulator: software of the simulator's own process, if it has one.
         created: when it was started.
     """
 
@@ -69,6 +71,8 @@ class KeptEvaluation:
     tasks: Mapping[str, tuple[int, int]]
     options: Mapping[str, Any]
     versions: Mapping[str, str]
+    protocol: Mapping[str, Any]
+    simulator: Mapping[str, str]
     created: str
 
 

@@ -85,7 +85,7 @@ def page(kept: Sequence[Kept]) -> str:
     parts = [_HEAD]
     for benchmark in BENCHMARKS:
         members = [one for one in kept if one.policy.recipe.startswith(benchmark.recipes)]
-        members = [one for one in members if any(e.benchmark == benchmark.name for e in one.evaluations)]
+        members = [one for one in members if any(e.benchmark in benchmark.names for e in one.evaluations)]
         parts.append(
             "\n".join([f"## {benchmark.title}", "", benchmark.about, "", *_against_others(benchmark, members)])
         )
@@ -106,8 +106,6 @@ def _against_others(benchmark: Benchmark, members: Sequence[Kept]) -> Iterator[s
     yield "|---|---|---|---|---|---|---|"
     for row in benchmark.rows:
         found = _first(benchmark, members, row)
-        method = (found.method if found else FULL).split()[0].lower()
-        command = benchmark.evaluate.format(suite=row.suite or "SUITE", method=method)
         obstacle = f"; {row.obstacle}" if row.obstacle else ""
         cells = (
             row.title,
@@ -116,7 +114,7 @@ def _against_others(benchmark: Benchmark, members: Sequence[Kept]) -> Iterator[s
             f"{found}{obstacle}" if found else f"none: {benchmark.missing}{obstacle}",
             found.about if found else NONE,
             _judged(benchmark, row, found) if found else NONE,
-            f"`{command}`" if found else f"`{benchmark.train.format(method=method)}`, `{command}`",
+            _commands(benchmark, row, found) if row.suite else "those above",
         )
         yield f"| {' | '.join(cells)} |"
     if benchmark.best and benchmark.best.remark:
@@ -124,13 +122,21 @@ def _against_others(benchmark: Benchmark, members: Sequence[Kept]) -> Iterator[s
         yield f"{benchmark.best.name}: {benchmark.best.remark}."
 
 
+def _commands(benchmark: Benchmark, row: Row, found: Ours | None) -> str:
+    """The command that makes the row; before it, where it has no result yet, those that make the policy."""
+    method = (found.method if found else FULL).split()[0].lower()
+    suffix = "" if method == FULL.lower() else f"_{method}"
+    needed = (benchmark.evaluate,) if found else (*benchmark.train, benchmark.evaluate)
+    return ", ".join(f"`{one.format(suite=row.suite, method=method, suffix=suffix)}`" for one in needed)
+
+
 def _first(benchmark: Benchmark, members: Sequence[Kept], row: Row) -> Ours | None:
-    """The result of the first of ``METHODS`` that has one; of all suites together only where each has one."""
-    suites = [row.suite] if row.suite else [other.suite for other in benchmark.rows if other.suite]
+    """The result of the first of ``METHODS`` that has one; of all rows together only where each has one."""
+    rows = [row] if row.suite else [other for other in benchmark.rows if other.suite]
     for method in METHODS:
-        found = [_pooled(benchmark, members, method, suite, None) for suite in suites]
+        found = [_pooled(benchmark, members, method, one.suite, task=one.task) for one in rows]
         whole = [one for one in found if one is not None]
-        if len(whole) == len(suites):
+        if len(whole) == len(rows):
             return _sum(whole)
     return None
 
@@ -140,17 +146,18 @@ def _pooled(
     members: Sequence[Kept],
     method: str,
     suite: str,
-    axis: str | None,
+    axis: str | None = None,
     levels: Iterable[int] = (0,),
+    task: str = "",
 ) -> Ours | None:
-    """All evaluations of a method's policies on a suite's scenes of an axis and levels; None without an episode."""
-    chosen = [
-        Ours(method, e.successes, e.episodes, e.errors, (one.policy,))
-        for one in members
-        if one.policy.method == method
-        for e in one.evaluations
-        if (e.benchmark, e.suite, e.perturbation) == (benchmark.name, suite, axis) and e.level in levels and e.episodes
-    ]
+    """What a method's policies reach on a suite, or one task of it, over an axis's levels; None without an episode."""
+    chosen = []
+    for one in members:
+        for e in one.evaluations if one.policy.method == method else ():
+            here = e.benchmark in benchmark.names and (e.suite, e.perturbation) == (suite, axis) and e.level in levels
+            counts = e.tasks.get(task, (0, 0)) if task else (e.successes, e.episodes)
+            if here and counts[1]:
+                chosen.append(Ours(method, *counts, 0 if task else e.errors, (one.policy,)))
     return _sum(chosen) if chosen else None
 
 
@@ -176,7 +183,7 @@ def _within(benchmark: Benchmark, members: Sequence[Kept]) -> Iterator[str]:
     """The full method against each other one, suite by suite, then axis by axis over the levels that both have."""
     names = {row.suite: row.title for row in benchmark.rows}
     order = list(names)
-    cells = {_cell(e) for one in members for e in one.evaluations}
+    cells = {_cell(e) for one in members for e in one.evaluations if e.benchmark in benchmark.names}
     place = {suite: order.index(suite) if suite in order else len(order) for suite, _ in cells}
     for suite, axis in sorted(cells, key=lambda cell: (cell[1] is not None, place[cell[0]], cell[1] or "")):
         for other in METHODS[1:]:
@@ -233,7 +240,8 @@ def _policies(kept: Sequence[Kept]) -> Iterator[str]:
 
 def _software(evaluations: Sequence[KeptEvaluation]) -> str:
     """The simulator's version and what was executed of each chunk."""
-    versions = sorted({f"mujoco {one.versions['mujoco']}" for one in evaluations if "mujoco" in one.versions})
+    found = [one.simulator or {name: v for name, v in one.versions.items() if name == "mujoco"} for one in evaluations]
+    versions = sorted({f"{name} {version}" for one in found for name, version in one.items()})
     executed = sorted({str(one.options["execute"]) for one in evaluations if "execute" in one.options})
     return ", ".join([*versions, f"{' or '.join(executed)} actions of a chunk"])
 

@@ -8,7 +8,7 @@ Averages agree with the abstracts of SRPO and ACoT-VLA and, for X-VLA, with vla-
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 PAPER = "https://arxiv.org/abs/2606.04436"
 PAPER_PARAMETERS = 2_100_000_000
@@ -26,14 +26,15 @@ class Best:
 
 @dataclass(frozen=True)
 class Row:
-    """One suite of a benchmark.
+    """One line of a benchmark.
 
     Attributes:
-        suite: as result files call it; empty for all suites of the benchmark together.
+        suite: as result files call it; empty for all lines of the benchmark together.
         title: what the page calls it.
         paper: success in percent; None where the paper has none.
         best: the same of the best public policy.
         episodes: episodes that stand behind such a figure; None where that is not published.
+        task: the one task of the suite that is meant; none means all.
         obstacle: what keeps the row from being filled on any machine; usually nothing.
     """
 
@@ -42,6 +43,7 @@ class Row:
     paper: float | None = None
     best: float | None = None
     episodes: int | None = None
+    task: str = ""
     obstacle: str = ""
 
 
@@ -50,49 +52,56 @@ class Benchmark:
     """A benchmark as the page shows it.
 
     Attributes:
-        name: as result files call it.
+        names: as result files call it; one for each suite where suites are benchmarks of their own.
         title: heading of its part of the page.
         recipes: how the names of the recipes begin whose policies belong here.
         about: what is evaluated, in a sentence or two.
-        rows: its suites, then all together where there is such a figure.
-        train: command that makes the policy, ``{method}`` being a row of the ablation table in lower case.
-        evaluate: command that makes a row, ``{suite}`` and ``{method}`` to be filled in.
+        rows: its suites or tasks, then all together where there is such a figure.
+        train: commands that make the policy. To be filled in: ``{suite}``, ``{method}``, a row of the ablation table in
+            lower case, and ``{suffix}``, the same after an underscore, or nothing for the full method.
+        evaluate: command that makes a row, likewise.
         best: whose figures ``best`` of the rows are.
         apart: why no figure of others can be held against ours here, whatever the policy; empty where it can.
         missing: why rows may have no result of ours.
     """
 
-    name: str
+    names: tuple[str, ...]
     title: str
     recipes: str
     about: str
     rows: tuple[Row, ...]
-    train: str
+    train: tuple[str, ...]
     evaluate: str
     best: Best | None = None
     apart: str = ""
     missing: str = "not evaluated yet"
 
 
+_LIBERO_ROWS = (
+    Row("libero_spatial", "spatial", 100.0, 98.8, 500),
+    Row("libero_object", "object", 100.0, 100.0, 500),
+    Row("libero_goal", "goal", 98.8, 99.4, 500),
+    Row("libero_10", "long (libero_10)", 95.8, 98.6, 500),
+)
 LIBERO = Benchmark(
-    name="libero",
+    names=tuple(row.suite for row in _LIBERO_ROWS),
     title="LIBERO",
     recipes="libero",
     about="Four suites of ten tasks. Published figures are taken as of 50 episodes a task, the field's protocol.",
-    rows=(
-        Row("libero_spatial", "spatial", 100.0, 98.8, 500),
-        Row("libero_object", "object", 100.0, 100.0, 500),
-        Row("libero_goal", "goal", 98.8, 99.4, 500),
-        Row("libero_10", "long (libero_10)", 95.8, 98.6, 500),
-        Row("", "all four", 98.7, 99.2, 2000),
+    rows=(*_LIBERO_ROWS, Row("", "all four", 98.7, 99.2, 2000)),
+    train=(
+        "thinkvla data generate --benchmark {suite} --output data/{suite}",
+        "thinkvla train libero_small{suffix} --data.episodes data/{suite}/episodes "
+        "--data.spatial-qa data/{suite}/spatial_qa --data.general-qa data/{suite}/general_qa "
+        "--output runs/{suite}{suffix}",
     ),
-    train="thinkvla train libero_small_{method}",
-    evaluate="thinkvla eval runs/libero_small_{method}/policy --benchmark {suite} --output results/{suite}",
+    evaluate="thinkvla eval runs/{suite}{suffix}/policy --benchmark {suite} --output results/{suite}{suffix}",
     best=Best("SRPO", "https://arxiv.org/abs/2511.15605", "OpenVLA-OFT, trained further in the simulator by rewards"),
 )
 
+_ARCHIVE = "needs the benchmark's archive of 6.4 GB"
 LIBERO_PLUS = Benchmark(
-    name="libero_plus",
+    names=("libero_plus",),
     title="LIBERO-Plus",
     recipes="libero",
     about="10 030 changed tasks of LIBERO, one episode each, for policies that saw LIBERO's demonstrations alone.",
@@ -100,38 +109,47 @@ LIBERO_PLUS = Benchmark(
         Row("camera", "camera", 73.8, 91.2, 1599),
         Row("robot", "robot start", 64.5, 62.5, 1550),
         Row("language", "language", 78.0, 80.3, 1537),
-        Row("light", "light", 98.4, 95.1, 1142, obstacle="needs the benchmark's archive of 6.4 GB"),
-        Row("background", "background", 94.8, 91.5, 1076, obstacle="62 of 1076 tasks without the archive"),
+        Row("light", "light", 98.4, 95.1, 1142, obstacle=_ARCHIVE),
+        Row("background", "background", 94.8, 91.5, 1076, obstacle=f"1014 of 1076 tasks: {_ARCHIVE}"),
         Row("noise", "noise", 84.7, 88.3, 1601),
-        Row("layout", "layout", 81.5, 84.9, 1525, obstacle="696 of 1525 tasks without the archive"),
-        Row("", "all seven", 81.0, 84.1, 10030, obstacle="needs the benchmark's archive of 6.4 GB"),
+        Row("layout", "layout", 81.5, 84.9, 1525, obstacle=f"829 of 1525 tasks: {_ARCHIVE}"),
+        Row("", "all seven", 81.0, 84.1, 10030, obstacle=_ARCHIVE),
     ),
-    train="thinkvla train libero_small_{method}",
-    evaluate="thinkvla eval runs/libero_small_{method}/policy --benchmark libero_plus --output results/libero_plus",
+    train=("thinkvla train libero_small{suffix}",),
+    evaluate="thinkvla eval runs/libero_small{suffix}/policy --benchmark libero_plus --output results/libero_plus",
     best=Best("ACoT-VLA", "https://arxiv.org/abs/2601.11404"),
 )
 
 SIMPLER = Benchmark(
-    name="simpler",
-    title="SimplerEnv, WidowX",
+    names=("simpler_widowx",),
+    title="SimplerEnv, WidowX, on ManiSkill3",
     recipes="bridge",
     about="Four tasks, 24 layouts each, for policies trained on the Bridge demonstrations.",
     rows=(
-        Row("carrot", "carrot on plate", 75.0, 91.7, 24),
-        Row("eggplant", "eggplant in basket", 95.8, 95.8, 24),
-        Row("spoon", "spoon on towel", 87.5, 100.0, 24),
-        Row("stack", "green block on yellow block", 33.3, 95.8, 24),
+        Row("simpler_widowx", "carrot on plate", 75.0, 91.7, 24, "carrot"),
+        Row("simpler_widowx", "eggplant in basket", 95.8, 95.8, 24, "eggplant"),
+        Row("simpler_widowx", "spoon on towel", 87.5, 100.0, 24, "spoon"),
+        Row("simpler_widowx", "green block on yellow block", 33.3, 95.8, 24, "stack"),
         Row("", "all four", 72.9, 95.8, 96),
     ),
-    train="thinkvla train bridge",
-    evaluate="thinkvla eval runs/bridge/policy --benchmark simpler --output results/simpler",
+    train=("thinkvla train bridge",),
+    evaluate="thinkvla eval runs/bridge/policy --benchmark simpler_widowx --assets ASSETS --output results/simpler_widowx",
     best=Best("X-VLA", "https://arxiv.org/abs/2510.10274", "up to 1200 steps an episode; 94.8 when vla-eval ran it"),
     apart="ManiSkill3's tasks, not the original SimplerEnv that published figures are of",
     missing="no policy trained on Bridge yet",
 )
+SIMPLER_ORIGINAL = replace(
+    SIMPLER,
+    names=("simpler_widowx_original",),
+    title="SimplerEnv, WidowX, the original",
+    about="The same four tasks in the simulator that published figures are of.",
+    evaluate="thinkvla eval runs/bridge/policy --benchmark simpler_widowx_original --output results/simpler_original",
+    apart="",
+    missing="no policy trained on Bridge yet, and its user completes the environment",
+)
 
 REAL_ARM = Benchmark(
-    name="tabletop",
+    names=("tabletop",),
     title="The paper's real-arm tasks, on tabletop",
     recipes="real",
     about="100 demonstrations of each task of the suites height, transparent and spatial, 50 episodes a variant. "
@@ -142,14 +160,17 @@ REAL_ARM = Benchmark(
         Row("transparent", "transparent container", 93.3),
         Row("spatial", "spatial position", 61.3),
     ),
-    train="thinkvla train real_{method}",
+    train=(
+        "thinkvla data generate --output data/real_arm --suites height transparent spatial --per-task 100",
+        "thinkvla train real_{method}",
+    ),
     evaluate="thinkvla eval runs/real_{method}/policy --suite {suite} --episodes 5 --execute 2 "
     "--output results/real_{method}_{suite}",
     apart="a simulated counterpart, not the paper's real arm",
 )
 
 TABLETOP = Benchmark(
-    name="tabletop",
+    names=("tabletop",),
     title="Tabletop, the embedded world",
     recipes="tabletop",
     about="Ten tasks a suite; demonstrations of object, spatial, height and transparent. No figures of others exist.",
@@ -160,9 +181,10 @@ TABLETOP = Benchmark(
         Row("height_heldout", "height, held-out heights"),
         Row("transparent", "transparent"),
     ),
-    train="thinkvla train tabletop_{method}",
-    evaluate="thinkvla eval tabletop_{method} --suite {suite} --episodes 10 --execute 2 --output results/{suite}",
+    train=("thinkvla train tabletop_{method}",),
+    evaluate="thinkvla eval tabletop_{method} --suite {suite} --episodes 10 --execute 2 "
+    "--output results/tabletop_{method}_{suite}",
 )
 
-BENCHMARKS = (LIBERO, LIBERO_PLUS, SIMPLER, REAL_ARM, TABLETOP)
+BENCHMARKS = (LIBERO, LIBERO_PLUS, SIMPLER, SIMPLER_ORIGINAL, REAL_ARM, TABLETOP)
 """In the order of the page."""

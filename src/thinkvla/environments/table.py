@@ -1,0 +1,85 @@
+"""Which environments there are, and where they stand."""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+FOLDER_VARIABLE = "THINKVLA_ENVIRONMENTS"
+DEFAULT_FOLDER = Path("~/.cache/thinkvla/environments")
+MARKER = "thinkvla-environment.json"
+"""Written last into an environment; one without it is not complete."""
+
+
+@dataclass(frozen=True)
+class Environment:
+    """A simulator's virtual environment.
+
+    Attributes:
+        name: of the environment.
+        what: what it is for, in a few words.
+        pythons: versions of Python that its pins have wheels for.
+        download: gigabytes to download.
+        disk: gigabytes it takes when it is complete.
+        check: module of thinkvla, run by the environment's own interpreter, which prints one JSON object: text →
+            what was found, and ``problems``, a list.
+        variables: environment variables of its processes, unless the user has set them.
+    """
+
+    name: str
+    what: str
+    pythons: tuple[str, ...]
+    download: float
+    disk: float
+    check: str
+    variables: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def folder(self) -> Path:
+        """Where it stands, or will."""
+        return Path(os.environ.get(FOLDER_VARIABLE) or DEFAULT_FOLDER).expanduser() / self.name
+
+    @property
+    def lock(self) -> Path:
+        """File of every package and its version, in pip's form."""
+        return Path(__file__).parent / "locks" / f"{self.name}.txt"
+
+    @property
+    def packages(self) -> list[str]:
+        """The lock's lines, without comments."""
+        lines = (line.strip() for line in self.lock.read_text("utf-8").splitlines())
+        return [line for line in lines if line and not line.startswith("#")]
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the lock's packages."""
+        return hashlib.sha256("\n".join(self.packages).encode()).hexdigest()
+
+
+ENVIRONMENTS = {
+    environment.name: environment
+    for environment in (
+        Environment(
+            "libero",
+            "LIBERO on robosuite 1.4.0 and MuJoCo 3.2.3, with its assets",
+            pythons=("3.11", "3.12"),
+            download=1.2,
+            disk=2.5,
+            check="thinkvla.simulators.libero.check",
+            variables={"MUJOCO_GL": "egl"},
+        ),
+    )
+}
+
+
+def find_environment(name: str) -> Environment:
+    """The environment of that name; raises ValueError when there is none."""
+    if name not in ENVIRONMENTS:
+        near = difflib.get_close_matches(name, ENVIRONMENTS, n=1)
+        hint = f"did you mean '{near[0]}'?" if near else f"there are {', '.join(ENVIRONMENTS)}"
+        raise ValueError(f"no environment '{name}'; {hint}")
+    return ENVIRONMENTS[name]
