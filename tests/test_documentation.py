@@ -20,6 +20,7 @@ SMALL = {
     "diagnose": "--observations 2",
     "eval runs/tabletop/policy --qa": "--questions 1 --limit 20",
     "eval tabletop_r7 --qa": "--questions 1 --limit 20",
+    "data generate --output data/real_arm": "--suites height --tasks red_cube_on_blue_plate --per-task 2 --questions 2",
     "data generate": "--episodes 2 --questions 2 --workers 1",
     "train": "--steps 2 --batch-size 2 --question-batch-size 2 --optimizer.warmup-steps 1 --data.workers 0",
     "grid": "--suites object --perturbations none camera --levels 1 --episodes 1 --videos 0",

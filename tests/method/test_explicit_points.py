@@ -52,11 +52,11 @@ def seen(seed: int = 0, moved: float = 0.0) -> Observation:
 
 
 def codes(points: np.ndarray) -> np.ndarray:
-    """(6, 6, 48) of (24, 24, 3), in float64."""
+    """(8, 8, 48) of (24, 24, 3), in float64."""
     lengths = SHORTEST * (LONGEST / SHORTEST) ** (np.arange(WAVELENGTHS) / (WAVELENGTHS - 1))
     phase = 2 * np.pi * points.astype(np.float64)[..., None] / lengths
     code = np.stack([np.sin(phase), np.cos(phase)], axis=-2).reshape(24, 24, CODE_SIZE)
-    return np.asarray(code.reshape(6, 4, 6, 4, CODE_SIZE).mean(axis=(1, 3)))
+    return np.asarray(code.reshape(8, 3, 8, 3, CODE_SIZE).mean(axis=(1, 3)))
 
 
 def test_tokens_bring_the_codes_of_each_patch() -> None:
@@ -98,8 +98,8 @@ def test_points_join_the_last_vision_block_in_its_order() -> None:
     by_hand = [
         embedded[image, 2 * row + r, 2 * column + c]
         for image in range(2)
-        for row in range(3)
-        for column in range(3)
+        for row in range(4)
+        for column in range(4)
         for r in range(2)
         for c in range(2)
     ]
@@ -197,7 +197,7 @@ def test_what_does_not_fit_is_refused(change: dict[str, Any], words: str) -> Non
 
 def test_a_grid_that_does_not_divide_the_points_is_refused() -> None:
     _, preprocessor = explicit()
-    odd = replace(WITH_POINTS, point_map_size=(8, 8))
+    odd = replace(WITH_POINTS, point_map_size=(12, 12))
     other = Preprocessor(
         odd,
         EXPLICIT,
@@ -207,8 +207,8 @@ def test_a_grid_that_does_not_divide_the_points_is_refused() -> None:
         ACTION_PROMPT,
         REASONING_PROMPT,
     )
-    maps = {name: np.zeros((8, 8, 3), np.float32) for name in EMBODIMENT.cameras}
-    with pytest.raises(ValueError, match=r"method\.explicit_points: 8×8 point maps do not divide into the grid 6×6"):
+    maps = {name: np.zeros((12, 12, 3), np.float32) for name in EMBODIMENT.cameras}
+    with pytest.raises(ValueError, match=r"method\.explicit_points: 12×12 point maps do not divide into the grid 8×8"):
         other.act_tokens([replace(observation("lift it"), point_maps=maps)])
 
 

@@ -22,7 +22,7 @@ EVALUATION = KeptEvaluation(
     episodes=100,
     errors=0,
     tasks={"red_cube_on_blue_plate": (3, 10)},
-    options={"execute": 2},
+    options={"episodes": 10, "execute": 2, "perturbation": None, "level": 0},
     versions={"mujoco": "4.0.0"},
     protocol={},
     simulator={},
@@ -82,6 +82,18 @@ def test_seeds_count_together() -> None:
     cells = row(text, "object")
     assert cells[3] == "144 of 200 (65.4–77.8 %)"
     assert cells[4] == "R7: 2.6 M parameters, 3200 demonstrations, seed 0 and 1"
+    assert cells[6] == (
+        "`thinkvla data generate --output data/tabletop --suites object spatial height transparent --episodes 3200 "
+        "--questions 3000`, `thinkvla train tabletop_r7`, `thinkvla train tabletop_r7 --seed 1`, "
+        "`thinkvla eval runs/tabletop/policy --suite object --episodes 10 --execute 2 --output results/object_r7`"
+    )
+
+
+def test_a_shipped_policy_needs_no_training() -> None:
+    shipped = Kept("a", replace(POLICY, recipe="tabletop_r1", method="R1", seed=None), (counted(60),))
+    cells = row(section(page([shipped]), "Tabletop, the embedded world"), "object")
+    assert cells[4] == "R1: 2.6 M parameters, 3200 demonstrations, seed not recorded"
+    assert cells[6].startswith("`thinkvla eval tabletop_r1 --suite object")
 
 
 def test_methods_are_compared_over_what_both_have() -> None:
@@ -92,6 +104,13 @@ def test_methods_are_compared_over_what_both_have() -> None:
     assert row(text, "object", "R7")[3:] == ["R1", "54 of 100 (44.3–63.4 %)", "+9.9 to +35.1 points", "above"]
     cells = row(text, "object, robot 1, 3", "R7")
     assert (cells[2][:9], cells[4][:9], cells[6]) == ("60 of 100", "20 of 100", "above")
+
+
+def test_perturbed_results_stand_alone_where_nothing_compares() -> None:
+    made = kept("a", "R7", counted(77), counted(30, 50, perturbation="light", level=2))
+    text = section(page([made]), "Tabletop, the embedded world")
+    assert row(text, "object, light 2", "R7")[2:] == ["30 of 50 (46.2–72.4 %)", "–", "–", "–", "–"]
+    assert "| object | R7 |" not in text
 
 
 def test_errors_are_said() -> None:

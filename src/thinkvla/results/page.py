@@ -31,18 +31,20 @@ write the page again.
 - **Verdict**, by rule: *above* or *below* where Newcombe's 95 % interval of the difference (method 10) lies above or
   below zero, else *not distinguishable*. A published figure counts with its own number of episodes where that is known.
   Where the simulator is another one, or the policy has under half of the paper's {PAPER_PARAMETERS / 1e9:.1f} billion
-  parameters, the verdict is *not comparable*, with the reason."""
+  parameters, the verdict is *not comparable*, with the reason.
+- **Command**: what makes the row; where several seeds were trained, the evaluation of the first is shown."""
 
 
 @dataclass(frozen=True)
 class Ours:
-    """What policies of one method reach on some scenes, all their evaluations together."""
+    """What policies of one method reach on some scenes, all their evaluations together; ``evaluation`` is the first."""
 
     method: str
     successes: int
     episodes: int
     errors: int
     policies: tuple[KeptPolicy, ...]
+    evaluation: KeptEvaluation
 
     @property
     def parameters(self) -> int:
@@ -123,11 +125,31 @@ def _against_others(benchmark: Benchmark, members: Sequence[Kept]) -> Iterator[s
 
 
 def _commands(benchmark: Benchmark, row: Row, found: Ours | None) -> str:
-    """The command that makes the row; before it, where it has no result yet, those that make the policy."""
+    """What makes the row: the policies that do not ship, and the evaluation of the first."""
     method = (found.method if found else FULL).split()[0].lower()
-    suffix = "" if method == FULL.lower() else f"_{method}"
-    needed = (benchmark.evaluate,) if found else (*benchmark.train, benchmark.evaluate)
-    return ", ".join(f"`{one.format(suite=row.suite, method=method, suffix=suffix)}`" for one in needed)
+    fill = {"suite": row.suite, "method": method, "suffix": "" if method == FULL.lower() else f"_{method}"}
+    seeds = [one.seed for one in found.policies if one.seed is not None] if found else [0]
+    needed = [
+        command.format(**fill) + (f" --seed {seed}" if seed and command.startswith("thinkvla train") else "")
+        for seed in seeds
+        for command in benchmark.train
+    ]
+    policy, options = benchmark.policy.format(**fill), benchmark.evaluate.format(**fill)
+    if found is not None:
+        policy = found.policies[0].recipe if found.policies[0].seed is None else policy
+        options = _options(found.evaluation)
+    needed.append(f"thinkvla eval {policy} {options} --output results/{'_'.join((fill['suite'], method))}")
+    return ", ".join(f"`{command}`" for command in dict.fromkeys(needed))
+
+
+def _options(evaluation: KeptEvaluation) -> str:
+    """Options of ``thinkvla eval`` that repeat an evaluation."""
+    names = ("episodes", "first_seed", "execute", "max_steps", "perturbation", "level")
+    given = {name: evaluation.options.get(name) for name in names}
+    kind = (
+        f"--suite {evaluation.suite}" if evaluation.benchmark == "tabletop" else f"--benchmark {evaluation.benchmark}"
+    )
+    return " ".join([kind, *(f"--{name.replace('_', '-')} {value}" for name, value in given.items() if value)])
 
 
 def _first(benchmark: Benchmark, members: Sequence[Kept], row: Row) -> Ours | None:
@@ -157,14 +179,14 @@ def _pooled(
             here = e.benchmark in benchmark.names and (e.suite, e.perturbation) == (suite, axis) and e.level in levels
             counts = e.tasks.get(task, (0, 0)) if task else (e.successes, e.episodes)
             if here and counts[1]:
-                chosen.append(Ours(method, *counts, 0 if task else e.errors, (one.policy,)))
+                chosen.append(Ours(method, *counts, 0 if task else e.errors, (one.policy,), e))
     return _sum(chosen) if chosen else None
 
 
 def _sum(parts: Sequence[Ours]) -> Ours:
     counts = (sum(getattr(one, name) for one in parts) for name in ("successes", "episodes", "errors"))
     policies = dict.fromkeys(policy for one in parts for policy in one.policies)
-    return Ours(parts[0].method, *counts, tuple(policies))
+    return Ours(parts[0].method, *counts, tuple(policies), parts[0].evaluation)
 
 
 def _judged(benchmark: Benchmark, row: Row, ours: Ours) -> str:
@@ -180,23 +202,29 @@ def _judged(benchmark: Benchmark, row: Row, ours: Ours) -> str:
 
 
 def _within(benchmark: Benchmark, members: Sequence[Kept]) -> Iterator[str]:
-    """The full method against each other one, suite by suite, then axis by axis over the levels that both have."""
-    names = {row.suite: row.title for row in benchmark.rows}
+    """The full method against each other one, suite by suite, then axis by axis over the levels that both have.
+
+    What it reaches under a perturbation is shown even where there is no other method.
+    """
+    names = {row.suite: row.title for row in benchmark.rows if not row.task}
     order = list(names)
     cells = {_cell(e) for one in members for e in one.evaluations if e.benchmark in benchmark.names}
     place = {suite: order.index(suite) if suite in order else len(order) for suite, _ in cells}
     for suite, axis in sorted(cells, key=lambda cell: (cell[1] is not None, place[cell[0]], cell[1] or "")):
-        for other in METHODS[1:]:
-            levels = _levels(members, FULL, suite, axis) & _levels(members, other, suite, axis)
+        own = _levels(members, FULL, suite, axis)
+        others = [method for method in METHODS[1:] if own & _levels(members, method, suite, axis)]
+        for other in others or ([NONE] if own and axis else []):
+            levels = own & _levels(members, other, suite, axis) or own
             ours = _pooled(benchmark, members, FULL, suite, axis, levels)
             theirs = _pooled(benchmark, members, other, suite, axis, levels)
-            if ours is None or theirs is None:
-                continue
-            low, high = difference(ours.share, theirs.share)
+            assert ours is not None, "levels are those that have episodes"
             title = names.get(suite, suite) + (f", {axis} {_ranges(levels)}" if axis else "")
-            gap = f"{100 * low:+.1f} to {100 * high:+.1f} points"
-            cells_shown = (title, FULL, str(ours), other, str(theirs), gap, verdict(ours.share, theirs.share))
-            yield f"| {' | '.join(cells_shown)} |"
+            gap = judged = NONE
+            if theirs is not None:
+                low, high = difference(ours.share, theirs.share)
+                gap = f"{100 * low:+.1f} to {100 * high:+.1f} points"
+                judged = verdict(ours.share, theirs.share)
+            yield f"| {' | '.join((title, FULL, str(ours), other, str(theirs or NONE), gap, judged))} |"
 
 
 def _cell(evaluation: KeptEvaluation) -> tuple[str, str | None]:

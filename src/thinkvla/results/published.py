@@ -59,7 +59,8 @@ class Benchmark:
         rows: its suites or tasks, then all together where there is such a figure.
         train: commands that make the policy. To be filled in: ``{suite}``, ``{method}``, a row of the ablation table in
             lower case, and ``{suffix}``, the same after an underscore, or nothing for the full method.
-        evaluate: command that makes a row, likewise.
+        policy: folder of that policy, likewise.
+        evaluate: options of ``thinkvla eval`` that make a row, likewise; a row with a result shows its own.
         best: whose figures ``best`` of the rows are.
         apart: why no figure of others can be held against ours here, whatever the policy; empty where it can.
         missing: why rows may have no result of ours.
@@ -71,6 +72,7 @@ class Benchmark:
     about: str
     rows: tuple[Row, ...]
     train: tuple[str, ...]
+    policy: str
     evaluate: str
     best: Best | None = None
     apart: str = ""
@@ -95,7 +97,8 @@ LIBERO = Benchmark(
         "--data.spatial-qa data/{suite}/spatial_qa --data.general-qa data/{suite}/general_qa "
         "--output runs/{suite}{suffix}",
     ),
-    evaluate="thinkvla eval runs/{suite}{suffix}/policy --benchmark {suite} --output results/{suite}{suffix}",
+    policy="runs/{suite}{suffix}/policy",
+    evaluate="--benchmark {suite}",
     best=Best("SRPO", "https://arxiv.org/abs/2511.15605", "OpenVLA-OFT, trained further in the simulator by rewards"),
 )
 
@@ -116,7 +119,8 @@ LIBERO_PLUS = Benchmark(
         Row("", "all seven", 81.0, 84.1, 10030, obstacle=_ARCHIVE),
     ),
     train=("thinkvla train libero_small{suffix}",),
-    evaluate="thinkvla eval runs/libero_small{suffix}/policy --benchmark libero_plus --output results/libero_plus",
+    policy="runs/libero_small{suffix}/policy",
+    evaluate="--benchmark libero_plus",
     best=Best("ACoT-VLA", "https://arxiv.org/abs/2601.11404"),
 )
 
@@ -133,7 +137,8 @@ SIMPLER = Benchmark(
         Row("", "all four", 72.9, 95.8, 96),
     ),
     train=("thinkvla train bridge",),
-    evaluate="thinkvla eval runs/bridge/policy --benchmark simpler_widowx --assets ASSETS --output results/simpler_widowx",
+    policy="runs/bridge/policy",
+    evaluate="--benchmark simpler_widowx --assets ASSETS",
     best=Best("X-VLA", "https://arxiv.org/abs/2510.10274", "up to 1200 steps an episode; 94.8 when vla-eval ran it"),
     apart="ManiSkill3's tasks, not the original SimplerEnv that published figures are of",
     missing="no policy trained on Bridge yet",
@@ -143,7 +148,7 @@ SIMPLER_ORIGINAL = replace(
     names=("simpler_widowx_original",),
     title="SimplerEnv, WidowX, the original",
     about="The same four tasks in the simulator that published figures are of.",
-    evaluate="thinkvla eval runs/bridge/policy --benchmark simpler_widowx_original --output results/simpler_original",
+    evaluate="--benchmark simpler_widowx_original",
     apart="",
     missing="no policy trained on Bridge yet, and its user completes the environment",
 )
@@ -164,8 +169,8 @@ REAL_ARM = Benchmark(
         "thinkvla data generate --output data/real_arm --suites height transparent spatial --per-task 100",
         "thinkvla train real_{method}",
     ),
-    evaluate="thinkvla eval runs/real_{method}/policy --suite {suite} --episodes 5 --execute 2 "
-    "--output results/real_{method}_{suite}",
+    policy="runs/real_{method}/policy",
+    evaluate="--suite {suite} --episodes 5 --execute 2",
     apart="a simulated counterpart, not the paper's real arm",
 )
 
@@ -181,9 +186,13 @@ TABLETOP = Benchmark(
         Row("height_heldout", "height, held-out heights"),
         Row("transparent", "transparent"),
     ),
-    train=("thinkvla train tabletop_{method}",),
-    evaluate="thinkvla eval tabletop_{method} --suite {suite} --episodes 10 --execute 2 "
-    "--output results/tabletop_{method}_{suite}",
+    train=(
+        "thinkvla data generate --output data/tabletop --suites object spatial height transparent --episodes 3200 "
+        "--questions 3000",
+        "thinkvla train tabletop_{method}",
+    ),
+    policy="runs/tabletop{suffix}/policy",
+    evaluate="--suite {suite} --episodes 10 --execute 2",
 )
 
 BENCHMARKS = (LIBERO, LIBERO_PLUS, SIMPLER, SIMPLER_ORIGINAL, REAL_ARM, TABLETOP)
