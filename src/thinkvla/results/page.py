@@ -54,7 +54,7 @@ class Ours:
     @property
     def about(self) -> str:
         """Size, data and seeds."""
-        known = {one.demonstrations for one in self.policies} - {None}
+        known = {one.demonstrations for one in self.policies if one.demonstrations is not None}
         data = f", {' or '.join(map(str, sorted(known)))} demonstrations" if known else ""
         seeds = sorted({NOT_RECORDED if one.seed is None else str(one.seed) for one in self.policies})
         return f"{self.method}: {_millions(self.parameters)} parameters{data}, seed {' and '.join(seeds)}"
@@ -184,9 +184,14 @@ def _pooled(
 
 
 def _sum(parts: Sequence[Ours]) -> Ours:
-    counts = (sum(getattr(one, name) for one in parts) for name in ("successes", "episodes", "errors"))
-    policies = dict.fromkeys(policy for one in parts for policy in one.policies)
-    return Ours(parts[0].method, *counts, tuple(policies), parts[0].evaluation)
+    return Ours(
+        method=parts[0].method,
+        successes=sum(one.successes for one in parts),
+        episodes=sum(one.episodes for one in parts),
+        errors=sum(one.errors for one in parts),
+        policies=tuple(dict.fromkeys(policy for one in parts for policy in one.policies)),
+        evaluation=parts[0].evaluation,
+    )
 
 
 def _judged(benchmark: Benchmark, row: Row, ours: Ours) -> str:
