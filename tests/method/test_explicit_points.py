@@ -41,14 +41,16 @@ def awake(policy: ThinkVLA) -> ThinkVLA:
     """With a point embedding as if it had learned something; it begins at zero."""
     assert policy.point_embedding is not None
     torch.manual_seed(1)
-    torch.nn.init.normal_(policy.point_embedding.layers[-1].weight)
+    for parameter in policy.point_embedding.layers[-1].parameters():
+        torch.nn.init.normal_(parameter)
     return policy.eval()
 
 
 def seen(seed: int = 0, moved: float = 0.0) -> Observation:
     rng = np.random.default_rng(seed)
     maps = {name: rng.uniform(-0.5, 0.5, (24, 24, 3)).astype(np.float32) + moved for name in EMBODIMENT.cameras}
-    return replace(observation(INSTRUCTIONS[seed % 3], seed), point_maps=maps)
+    images: Observation = observation(INSTRUCTIONS[seed % 3], seed)
+    return replace(images, point_maps=maps)
 
 
 def codes(points: np.ndarray) -> np.ndarray:
@@ -130,11 +132,11 @@ def test_embedding_begins_at_nothing_and_learns() -> None:
     hidden, _ = policy._encode(tokens)
     plain, _ = policy._encode(replace(tokens, points_NhwG=None))
     assert torch.equal(hidden, plain)
-    policy.think(tokens).actions_BCA.sum().backward()  # type: ignore[no-untyped-call]
+    policy.think(tokens).actions_BCA.sum().backward()
     assert policy.point_embedding is not None
-    gradient = policy.point_embedding.layers[-1].weight.grad
-    assert gradient is not None
-    assert gradient.abs().sum() > 0
+    for parameter in policy.point_embedding.layers[-1].parameters():
+        assert parameter.grad is not None
+        assert parameter.grad.abs().sum() > 0
 
 
 def test_actions_depend_on_the_points_at_deployment(tmp_path: Path) -> None:
@@ -220,7 +222,12 @@ def test_without_the_switch_there_is_nothing_of_it(config: MethodConfig, monkeyp
     assert not [name for name in policy.state_dict() if "point" in name]
     assert tokens.points_NhwG is None
     added, encode = [], policy.backbone.encode
-    monkeypatch.setattr(policy.backbone, "encode", lambda *given: added.append(given[4]) or encode(*given))
+
+    def seen_by(*given: Any) -> Any:
+        added.append(given[4])
+        return encode(*given)
+
+    monkeypatch.setattr(policy.backbone, "encode", seen_by)
     policy.eval().act(tokens)
     assert added == [None]
 

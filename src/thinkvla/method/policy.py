@@ -114,8 +114,8 @@ class ThinkVLA(nn.Module):
         self.action_head = ActionHead(width, config.action_dim)
         self.point_embedding = Projection(config.geometry_dim, backbone.vision_size) if config.explicit_points else None
         if self.point_embedding is not None:  # begins at nothing: the pre-trained encoder is not disturbed
-            nn.init.zeros_(self.point_embedding.layers[-1].weight)
-            nn.init.zeros_(self.point_embedding.layers[-1].bias)
+            for parameter in self.point_embedding.layers[-1].parameters():
+                nn.init.zeros_(parameter)
 
     def forward(
         self, robot: RobotBatch | None = None, questions: QuestionBatch | None = None
