@@ -86,11 +86,7 @@ class ThinkVLA(nn.Module):
     query_ids: Tensor
 
     def __init__(
-        self,
-        backbone: Backbone,
-        config: MethodConfig,
-        anchor_ids: tuple[int, ...],
-        query_ids: tuple[int, ...],
+        self, backbone: Backbone, config: MethodConfig, anchor_ids: tuple[int, ...], query_ids: tuple[int, ...]
     ) -> None:
         super().__init__()
         if config.vision_block >= backbone.vision_blocks:

@@ -144,7 +144,7 @@ def _commands(benchmark: Benchmark, row: Row, found: Ours | None) -> str:
 
 def _options(evaluation: KeptEvaluation) -> str:
     """Options of ``thinkvla eval`` that repeat an evaluation."""
-    names = ("episodes", "first_seed", "execute", "max_steps", "perturbation", "level")
+    names = ("episodes", "first_seed", "execute", "max_steps", "sample", "perturbation", "level")
     given = {name: evaluation.options.get(name) for name in names}
     kind = (
         f"--suite {evaluation.suite}" if evaluation.benchmark == "tabletop" else f"--benchmark {evaluation.benchmark}"
@@ -178,7 +178,7 @@ def _pooled(
         for e in one.evaluations if one.policy.method == method else ():
             here = e.benchmark in benchmark.names and (e.suite, e.perturbation) == (suite, axis) and e.level in levels
             counts = e.tasks.get(task, (0, 0)) if task else (e.successes, e.episodes)
-            if here and counts[1]:
+            if here and counts[1] and not e.options.get("as_released"):  # LIBERO-Plus with its traps is another one
                 chosen.append(Ours(method, *counts, 0 if task else e.errors, (one.policy,), e))
     return _sum(chosen) if chosen else None
 
