@@ -25,6 +25,7 @@ SMALL = {
     "diagnose": "--observations 2",
     "eval runs/tabletop/policy --qa": "--questions 1 --limit 20",
     "eval tabletop_r7 --qa": "--questions 1 --limit 20",
+    "data generate --output data/real_arm": "--suites height --tasks red_cube_on_blue_plate --per-task 2 --questions 2",
     "data generate": "--episodes 2 --questions 2 --workers 1",
     "run": "--limits.seconds 1 --limits.late-steps 10000 --limits.max-age-s 60 --limits.answer-s 60 "
     "--limits.watchdog-s 60",

@@ -24,7 +24,8 @@ MAY_KNOW = {
     "question_packing": {"method"},
     "crops": {"contract"},
     "patches": set(),
-    "preprocessor": {"contract", "crops", "method", "patches", "question_packing"},
+    "points": set(),
+    "preprocessor": {"contract", "crops", "method", "patches", "points", "question_packing"},
     "acting": {"backbones", "contract", "method", "patches", "preprocessor"},
     "checkpoint": {"backbones", "files", "method", "preprocessor", "shipped"},
     "pretrained": {"acting", "deploy", "method", "preprocessor", "shipped"},
@@ -34,7 +35,7 @@ MAY_KNOW = {
     "deploy": {"acting", "checkpoint", "contract", "method", "preprocessor"},
     "perturbation": set(),
     "tabletop": {"contract", "perturbation"},
-    "teachers": {"contract", "files", "progress"},
+    "teachers": {"contract", "files", "points", "progress"},
     "data": {"contract", "files", "progress", "tabletop", "versions"},
     "train": {
         "backbones",
@@ -90,6 +91,7 @@ MAY_KNOW = {
         "teachers",
         "versions",
     },
+    "results": {"checkpoint", "evaluate", "files", "method", "shipped"},
     "serve": {"contract", "deploy", "versions"},
     "robot": {
         "contract",

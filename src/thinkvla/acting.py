@@ -74,7 +74,8 @@ class FixedPolicy:
         speed: how the pass is run.
 
     Raises:
-        ValueError: ``speed`` is ``graph`` without a GPU, or not ``eager`` with attention that needs a mask.
+        ValueError: ``speed`` is ``graph`` without a GPU, or not ``eager`` with attention that needs a mask or a policy
+            that is given 3D points.
     """
 
     def __init__(self, policy: ThinkVLA, preprocessor: Preprocessor, speed: Speed = "eager") -> None:
@@ -90,28 +91,35 @@ class FixedPolicy:
         self.plan = lru_cache(KEPT_BATCHES)(self._plan)
         self._vision = lru_cache(KEPT_SHAPES)(self._plan_vision)
         _check_speed(speed, self.device, self.backbone.attention)
+        if speed != "eager" and policy.config.explicit_points:
+            raise ValueError(
+                f"speed is {speed}, which has no place for 3D points (method.explicit_points); choose eager"
+            )
         run: Run = torch.compile(self._run, fullgraph=True, dynamic=False) if speed == "compile" else self._run
         on_gpu = self.device.type == "cuda"
         self.run: Run = Recorded(run, record_cuda_graph) if on_gpu and speed != "eager" else run
 
     @torch.inference_mode()
-    def __call__(self, images_NHW3: Image, instructions: Sequence[str]) -> Tensor:
+    def __call__(self, images_NHW3: Image, instructions: Sequence[str], points_NhwG: Tensor | None = None) -> Tensor:
         """Normalized actions (B, C, A), float32, on the policy's device.
 
         Args:
             images_NHW3: uint8 (B · V, H, W, 3), as ``Preprocessor.views`` gives them.
             instructions: B of them.
+            points_NhwG: codes of the patches' 3D points, for a policy that is given them.
         """
-        return self.run(torch.from_numpy(images_NHW3).to(self.device), self.plan(tuple(instructions)))
+        images, plan = torch.from_numpy(images_NHW3).to(self.device), self.plan(tuple(instructions))
+        return self.run(images, plan) if points_NhwG is None else self._run(images, plan, points_NhwG.to(self.device))
 
-    def _run(self, images_NHW3: Tensor, plan: Plan) -> Tensor:
+    def _run(self, images_NHW3: Tensor, plan: Plan, points_NhwG: Tensor | None = None) -> Tensor:
         block = self.policy.config.vision_block if self.policy.geometry_adapter is not None else None
         pixels_NK = self.patches(images_NHW3)
-        hidden_BLD, patches = encode_fixed(self.backbone, plan.text, plan.vision, pixels_NK, block)
+        added_NhwE = None if points_NhwG is None else self.policy.embed_points(points_NhwG)
+        hidden_BLD, patches = encode_fixed(self.backbone, plan.text, plan.vision, pixels_NK, block, added_NhwE)
         hidden_ND = hidden_BLD.flatten(0, 1)
         anchor_BRD = hidden_ND[plan.anchors_BR].float() if self.policy.config.distils else None
         patches = patches if patches is None else patches.float()
-        return self.policy.integrate(hidden_ND[plan.queries_BC].float(), anchor_BRD, patches).actions_BCA
+        return self.policy.integrate(hidden_ND[plan.queries_BC].float(), anchor_BRD, patches, points_NhwG).actions_BCA
 
     def _prompt(self, instruction: str) -> Prompt:
         return self.preprocessor.prompts.action(instruction, [self.patches.tokens] * self.views)

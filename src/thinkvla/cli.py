@@ -41,6 +41,9 @@ USAGE = """usage: thinkvla COMMAND ...
   serve CHECKPOINT     a policy for robots, over openpi's and vla-eval's protocols, behind guards
   export RUN FOLDER    a policy as a Hugging Face folder with a model card
   report               one self-contained HTML page from results
+  results FOLDER       the table of all benchmarks: paper, best public policy, ours, verdicts
+  results keep POLICY EVALUATIONS
+                       a small file of a policy's evaluations for that table
   env install NAME     make a simulator's isolated environment; 'thinkvla env' lists them
   env check NAME       whether it works: versions, rendering, one rendered frame
   doctor               what is installed, and whether rendering works
@@ -88,6 +91,8 @@ def run(arguments: Sequence[str]) -> int:
         ("serve",): _serve,
         ("export",): _export,
         ("report",): _report,
+        ("results", "keep"): _keep_results,
+        ("results",): _results,
         ("env", "install"): _install_environment,
         ("env", "check"): _check_environment,
         ("env",): _list_environments,
@@ -313,6 +318,29 @@ def _report(arguments: list[str]) -> int:
         return output
 
     print(tyro.cli(write, args=arguments, prog="thinkvla report"))
+    return 0
+
+
+def _keep_results(arguments: list[str]) -> int:
+    from thinkvla.results.keep import KeepOptions, keep
+
+    print(keep(tyro.cli(KeepOptions, args=arguments, prog="thinkvla results keep")))
+    return 0
+
+
+def _results(arguments: list[str]) -> int:
+    from thinkvla.results.page import write_page
+
+    def write(results: tyro.conf.Positional[Path], output: Path = Path("docs/results.md")) -> Path:
+        """The table of all benchmarks: the paper, the best public policy, ours, and verdicts by a rule.
+
+        Args:
+            results: folder of the files that 'thinkvla results keep' writes.
+            output: the page, Markdown; an older one is replaced.
+        """
+        return write_page(results, output)
+
+    print(tyro.cli(write, args=arguments, prog="thinkvla results"))
     return 0
 
 

@@ -26,10 +26,12 @@ class Prepared:
     Attributes:
         images_NHW3: uint8 (B · V, H, W, 3), checked, cropped and at the size of the backbone's patches.
         instructions: B of them.
+        points_NhwG: codes of the patches' 3D points, for a policy that is given them.
     """
 
     images_NHW3: Image
     instructions: tuple[str, ...]
+    points_NhwG: Tensor | None
 
 
 class DeployedPolicy:
@@ -81,11 +83,13 @@ class DeployedPolicy:
 
     def prepare(self, observations: Sequence[Observation]) -> Prepared:
         """Check observations, and crop and resize their views; raises ContractError as :meth:`act` does."""
-        return Prepared(self.preprocessor.views(observations), tuple(o.instruction for o in observations))
+        images = self.preprocessor.views(observations)
+        points = self.preprocessor.points(observations, self.network.patches.grid)
+        return Prepared(images, tuple(o.instruction for o in observations), points)
 
     def run(self, prepared: Prepared) -> Tensor:
         """Normalized actions (B, C, A), on the device and perhaps not computed yet."""
-        return self.network(prepared.images_NHW3, prepared.instructions)
+        return self.network(prepared.images_NHW3, prepared.instructions, prepared.points_NhwG)
 
     def finish(self, normalized_BCA: Tensor) -> list[ActionChunk]:
         """Wait for the network's actions; robot actions, one checked chunk per observation."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import islice
 from pathlib import Path
@@ -26,6 +26,7 @@ from thinkvla.method.batch import LENGTH_STEP, QuestionBatch, RobotBatch, Tokens
 from thinkvla.method.config import MethodConfig
 from thinkvla.method.prompts import Prompt, Prompts
 from thinkvla.patches import Patches
+from thinkvla.points import CODE_SIZE, point_codes
 from thinkvla.question_packing import packed_batch
 
 FILE = "thinkvla_preprocessor.json"
@@ -165,7 +166,8 @@ class Preprocessor:
         prompts: the three prompts over that tokenizer.
 
     Raises:
-        ValueError: the embodiments differ in number of views, image size or action size, or share a name.
+        ValueError: the embodiments differ in number of views, image size or action size, or share a name; or a policy
+            that is given points cannot be, or an embodiment brings points to one that is not.
     """
 
     def __init__(
@@ -182,6 +184,7 @@ class Preprocessor:
     ) -> None:
         check_area(crop)
         self.robots = _by_name([Robot(embodiment, normalizer), *others])
+        _check_points(method, [robot.embodiment for robot in self.robots.values()], crop)
         self.crop = crop
         self.method = method
         self.tokenizer = tokenizer
@@ -249,8 +252,9 @@ class Preprocessor:
         ]
         actions = np.stack([r.normalizer.normalize(s.actions) for r, s in zip(robots, samples, strict=True)])
         geometry = [s.geometry for s in samples if s.geometry is not None]
+        points = self.points([s.observation for s in samples], _grid(grids), [r.embodiment for r in robots])
         return RobotBatch(
-            pad_prompts(prompts, pixels, grids, LENGTH_STEP),
+            replace(pad_prompts(prompts, pixels, grids, LENGTH_STEP), points_NhwG=points),
             torch.from_numpy(actions),
             torch.from_numpy(np.stack([s.valid for s in samples])),
             torch.from_numpy(np.stack(geometry)) if geometry else None,
@@ -303,7 +307,24 @@ class Preprocessor:
         prompts: list[Prompt] = [
             self.prompts.action(o.instruction, sizes[i * views : (i + 1) * views]) for i, o in enumerate(observations)
         ]
-        return pad_prompts(prompts, pixels, grids)
+        points = self.points(observations, _grid(grids))
+        return replace(pad_prompts(prompts, pixels, grids), points_NhwG=points)
+
+    def points(
+        self, observations: Sequence[Observation], grid: tuple[int, int], embodiments: Sequence[Embodiment] = ()
+    ) -> Tensor | None:
+        """Codes (B · V, h, w, G) of checked observations' 3D points; None unless the method is given points.
+
+        Args:
+            observations: B of them.
+            grid: (h, w) patches of a view.
+            embodiments: each one's; default the only one there is.
+        """
+        if not self.method.explicit_points:
+            return None
+        pairs = list(zip(observations, embodiments or [self.embodiment] * len(observations), strict=True))
+        maps = np.stack([[o.point_maps[camera] for camera in e.cameras] for o, e in pairs])  # type: ignore[index]
+        return point_codes(torch.from_numpy(maps), grid, "method.explicit_points").flatten(0, 1)
 
     def action_chunks(self, normalized_BCA: Tensor) -> list[ActionChunk]:
         """Network outputs → robot actions, one checked chunk per observation."""
@@ -376,6 +397,30 @@ class Preprocessor:
         middle = np.array(middle_window(self.crop), np.float32)
         windows = [middle] * len(images) if windows_BV4 is None else windows_BV4.reshape(-1, 4)
         return [cropped(image, window.tolist()) for image, window in zip(images, windows, strict=True)]
+
+
+def _grid(grids_N3: Tensor | None) -> tuple[int, int]:
+    """Rows and columns of patches of views that have one size."""
+    assert grids_N3 is not None, "observations have views"
+    _, rows, columns = grids_N3[0].tolist()
+    return rows, columns
+
+
+def _check_points(method: MethodConfig, embodiments: Sequence[Embodiment], crop: float) -> None:
+    """Raise ValueError unless the embodiments bring 3D points just where the method is given them."""
+    for one in embodiments:
+        if (one.point_map_size is not None) != method.explicit_points:
+            raise ValueError(
+                f"method.explicit_points is {method.explicit_points}, but point_map_size of the embodiment "
+                f"'{one.name}' is {one.point_map_size}; set both or neither"
+            )
+    if method.explicit_points and method.geometry_dim != CODE_SIZE:
+        raise ValueError(
+            f"method.geometry_dim is {method.geometry_dim}, but codes of points (method.explicit_points) have "
+            f"{CODE_SIZE} numbers; set it to that"
+        )
+    if method.explicit_points and crop < 1:
+        raise ValueError(f"data.crop is {crop}, but method.explicit_points needs whole views; set it to 1")
 
 
 def _by_name(robots: Sequence[Robot]) -> dict[str, Robot]:

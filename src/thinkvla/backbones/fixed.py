@@ -120,11 +120,19 @@ def plan_text(backbone: QwenVL, tokens: Tokens) -> TextPlan:
 
 
 def encode_fixed(
-    backbone: QwenVL, text: TextPlan, vision: VisionPlan, pixels_NK: Tensor, vision_block: int | None
+    backbone: QwenVL,
+    text: TextPlan,
+    vision: VisionPlan,
+    pixels_NK: Tensor,
+    vision_block: int | None,
+    added_NhwE: Tensor | None = None,
 ) -> tuple[Tensor, Tensor | None]:
-    """Last hidden states (B, L, D), and one vision block's features (views, h, w, E) in raster order."""
+    """Last hidden states (B, L, D), and one vision block's features (views, h, w, E) in raster order.
+
+    ``added_NhwE`` as for ``QwenVL.encode``.
+    """
     language: Any = backbone.model.model.language_model
-    images_MD, deeper, patches = _see(backbone, vision, pixels_NK, vision_block)
+    images_MD, deeper, patches = _see(backbone, vision, pixels_NK, vision_block, added_NhwE)
     embedded_BLD = language.embed_tokens(text.ids_BL)
     hidden_BLD = embedded_BLD.flatten(0, 1).index_copy(0, text.places_N, images_MD).view_as(embedded_BLD)
     for index, layer in enumerate(language.layers):
@@ -135,7 +143,7 @@ def encode_fixed(
 
 
 def _see(
-    backbone: QwenVL, plan: VisionPlan, pixels_NK: Tensor, vision_block: int | None
+    backbone: QwenVL, plan: VisionPlan, pixels_NK: Tensor, vision_block: int | None, added_NhwE: Tensor | None
 ) -> tuple[Tensor, list[Tensor], Tensor | None]:
     """Image tokens (M, D), what joins them after the first language layers, and the block's features."""
     visual: Any = backbone.model.model.visual
@@ -153,6 +161,8 @@ def _see(
             position_embeddings=plan.rotary,
             lengths=plan.lengths[index],
         )
+        if added_NhwE is not None and index == len(visual.blocks) - 1:
+            hidden_NE = hidden_NE + backbone.from_raster(added_NhwE)
         if index == vision_block:
             patches = backbone.raster(hidden_NE, plan.height, plan.width)
         if index in tapped:
