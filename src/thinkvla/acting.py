@@ -92,9 +92,7 @@ class FixedPolicy:
         self._vision = lru_cache(KEPT_SHAPES)(self._plan_vision)
         _check_speed(speed, self.device, self.backbone.attention)
         if speed != "eager" and policy.config.explicit_points:
-            raise ValueError(
-                f"speed is {speed}, which has no place for 3D points (method.explicit_points); choose eager"
-            )
+            raise ValueError(f"speed is {speed}, and method.explicit_points has points that only eager takes")
         run: Run = torch.compile(self._run, fullgraph=True, dynamic=False) if speed == "compile" else self._run
         on_gpu = self.device.type == "cuda"
         self.run: Run = Recorded(run, record_cuda_graph) if on_gpu and speed != "eager" else run
@@ -114,7 +112,8 @@ class FixedPolicy:
     def _run(self, images_NHW3: Tensor, plan: Plan, points_NhwG: Tensor | None = None) -> Tensor:
         block = self.policy.config.vision_block if self.policy.geometry_adapter is not None else None
         pixels_NK = self.patches(images_NHW3)
-        added_NhwE = None if points_NhwG is None else self.policy.embed_points(points_NhwG)
+        embedding = self.policy.point_embedding
+        added_NhwE = embedding(points_NhwG) if embedding is not None and points_NhwG is not None else None
         hidden_BLD, patches = encode_fixed(self.backbone, plan.text, plan.vision, pixels_NK, block, added_NhwE)
         hidden_ND = hidden_BLD.flatten(0, 1)
         anchor_BRD = hidden_ND[plan.anchors_BR].float() if self.policy.config.distils else None
