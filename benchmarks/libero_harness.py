@@ -14,7 +14,7 @@ import os
 import subprocess
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -64,7 +64,7 @@ class Player:
     def __init__(self, recorded: Mapping[Key, Actions]) -> None:
         self.recorded = recorded
 
-    def act(self, observations: list[Observation]) -> list[ActionChunk]:
+    def act(self, observations: Sequence[Observation]) -> list[ActionChunk]:
         raise NotImplementedError("the server plays by episode and step")
 
     def chunk_of(self, task: Mapping[str, Any], step: int) -> Actions:
@@ -126,7 +126,7 @@ def play(server: PolicyServer, entry: Mapping[str, Any], folder: Path) -> tuple[
             if process.wait():
                 raise RuntimeError(f"the simulator failed: {(folder / 'log').read_text()[-2000:]}")
         seconds = time.monotonic() - started
-    found = {}
+    found: dict[str, Any] = {}
     for aggregate in export_eval(folder, EVALUATION):
         for task in aggregate["tasks"]:
             for episode in task["episodes"]:
