@@ -16,7 +16,7 @@ from thinkvla.evaluate.options import EvaluateOptions, Evaluation
 from thinkvla.evaluate.policy import Policy
 from thinkvla.evaluate.results import Episode
 
-OPTIONAL = ("suite", "perturbation", "level", "first_seed")
+OPTIONAL = ("suite", "perturbation", "level", "first_seed", "assets", "max_steps", "sample", "as_released")
 """Options that only some benchmarks know."""
 
 
@@ -105,7 +105,12 @@ class Benchmark:
         return expert
 
     def instruction(self, options: Evaluation, task: Mapping[str, Any], seed: int) -> str:
-        """What the policy is asked in the episode ``seed`` of a task, as the benchmark describes it."""
+        """What the policy is asked in the episode ``seed`` of a task, as the benchmark describes it.
+
+        Where that differs between a task's episodes, the task has ``instructions``, one for each seed from 0.
+        """
+        if task.get("instructions"):
+            return str(task["instructions"][seed])
         return str(task.get("instruction", task["name"]))
 
     def film(self, options: Evaluation, rollouts: Mapping[Episode, Actions], folder: Path) -> None:
