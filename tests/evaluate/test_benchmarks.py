@@ -98,6 +98,7 @@ def _stable(folder: Path) -> dict[str, Any]:
         ({"perturbation": "light", "level": 1}, "has no perturbation"),
         ({"episodes": 6}, "has episodes 0 to 4 of each task; first_seed 0 and 6 episodes end at 5"),
         ({"first_seed": -1}, "first_seed is -1"),
+        ({"videos": 2}, "makes no videos"),
         ({"checkpoint": "expert"}, "no scripted expert"),
         ({"resume": True}, "holds no evaluation to go on with"),
     ],

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from thinkvla.environments.linked import FILE, link
 from thinkvla.environments.process import problem, python, within
 from thinkvla.environments.table import MARKER, Environment, find_environment
 from thinkvla.files import check_space, remove_folder
@@ -21,23 +22,39 @@ FORMAT = "thinkvla-environment/1"
 LOG = "install.log"
 
 
-def install(name: str, interpreter: Path | None = None) -> Path:
+def install(
+    name: str, interpreter: Path | None = None, repository: Path | None = None, assets: Path | None = None
+) -> Path:
     """Make the environment ``name``, if it is not there yet, and return its folder.
 
     Args:
         name: one of the environments' names.
         interpreter: the Python that it is made of; default: the one that runs this.
+        repository: the user's copy of the benchmark, for an environment that needs one.
+        assets: folder of the benchmark's files that are not part of its repository.
 
     Raises:
         ValueError: there is no such environment, its pins have no wheels for this Python, there is no room for it, the
-            folder is something else, or another process is installing it.
+            folder is something else, another process is installing it, or the repository that it needs is missing or
+            something else.
         RuntimeError: the installation failed; the message names its log.
     """
     environment = find_environment(name)
     base = Path(sys.executable) if interpreter is None else interpreter
     console = Console(stderr=True, highlight=False)
     folder = environment.folder
+    if (repository is not None or assets is not None) and not environment.repository:
+        raise ValueError(f"environment '{name}' needs no repository; leave --repository and --assets away")
+    if environment.repository and repository is None and not (folder / FILE).is_file():
+        raise ValueError(
+            f"environment '{name}' is made of your own copy of the benchmark, which has no licence to be handed on; "
+            f"run 'thinkvla env install {name} --repository FOLDER'"
+        )
+    if assets is not None and repository is None:
+        raise ValueError("--assets goes with --repository; give both")
     with _alone(folder):
+        if repository is not None and (folder / MARKER).is_file():
+            link(folder, repository, environment.repository, assets)
         if (wrong := problem(environment)) is None:
             console.print(f"environment '{name}' is complete: {folder}", soft_wrap=True)
             return folder
@@ -61,6 +78,8 @@ def install(name: str, interpreter: Path | None = None) -> Path:
             _run([str(python(environment)), "-m", "pip", "check"], environment, output.name)
             if environment.finish is not None:
                 _run(within(environment, environment.finish), environment, output.name)
+        if repository is not None:
+            link(folder, repository, environment.repository, assets)
         partial = marker.with_suffix(".partial")
         values = {"format": FORMAT, "name": name, "lock": environment.digest, "python": _version(base)}
         partial.write_text(json.dumps(values, indent=2) + "\n", "utf-8")

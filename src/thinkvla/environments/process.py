@@ -7,6 +7,7 @@ import os
 import sys
 from pathlib import Path
 
+from thinkvla.environments.linked import FILE
 from thinkvla.environments.table import MARKER, VARIABLES, Environment, find_environment
 
 _WITHIN = Path(__file__).with_name("within.py")
@@ -26,6 +27,8 @@ def problem(environment: Environment) -> str | None:
         return "is not complete: its installation was broken off"
     if json.loads(marker.read_text("utf-8"))["lock"] != environment.digest:
         return "was made from another lock file than this version of thinkvla has"
+    if environment.repository and not (environment.folder / FILE).is_file():
+        return "has no repository: it needs --repository FOLDER"
     return None
 
 

@@ -34,6 +34,8 @@ class Environment:
             name that because it differs between machines.
         finish: module of thinkvla that the environment's interpreter runs last, for what is not a Python package; it
             may leave :data:`VARIABLES` in the folder.
+        repository: paths that a repository of the user's must have, which is linked to it (see linked.py); empty: it
+            needs none.
     """
 
     name: str
@@ -45,6 +47,7 @@ class Environment:
     variables: Mapping[str, str] = field(default_factory=dict)
     first: tuple[str, ...] = ()
     finish: str | None = None
+    repository: tuple[str, ...] = ()
 
     @property
     def folder(self) -> Path:
@@ -97,6 +100,16 @@ ENVIRONMENTS = {
             download=0.2,
             disk=0.6,
             check="thinkvla.simulators.simpler.original_check",
+        ),
+        Environment(
+            "libero_plus",
+            "LIBERO-Plus, from your copy of its repository, on LIBERO's packages and assets",
+            pythons=("3.11", "3.12"),
+            download=1.3,
+            disk=2.6,
+            check="thinkvla.simulators.libero_plus.check",
+            variables={"MUJOCO_GL": "egl"},
+            repository=("libero/libero/benchmark/task_classification.json", "libero/libero/bddl_files"),
         ),
     )
 }

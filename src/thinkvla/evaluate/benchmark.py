@@ -16,7 +16,7 @@ from thinkvla.evaluate.options import EvaluateOptions, Evaluation
 from thinkvla.evaluate.policy import Policy
 from thinkvla.evaluate.results import Episode
 
-OPTIONAL = ("suite", "perturbation", "level", "first_seed", "assets", "max_steps")
+OPTIONAL = ("suite", "perturbation", "level", "first_seed", "assets", "max_steps", "sample", "as_released")
 """Options that only some benchmarks know."""
 
 
@@ -38,7 +38,7 @@ class Benchmark:
         episodes: default for each task.
         first_seed: default seed, or number of the initial state, of each task's first episode.
         most_episodes: episodes of each task there are, from 0; None: no end.
-        videos: default number of rollouts to film.
+        videos: default number of rollouts to film; 0 where none can be.
     """
 
     name: str
@@ -68,6 +68,8 @@ class Benchmark:
         for name, least in (("episodes", 1), ("workers", 1), ("videos", 0), ("first_seed", 0)):
             if getattr(asked, name) < least:
                 raise ValueError(f"{name} is {getattr(asked, name)}; it must be at least {least}")
+        if asked.videos and not self.videos:
+            raise ValueError(f"benchmark '{self.name}' makes no videos; leave --videos away")
         if asked.docker is not None:
             self._check_container(asked)
         self.check(asked)
@@ -84,7 +86,7 @@ class Benchmark:
     def _check_container(self, options: Evaluation) -> None:
         if self.harness is None:
             raise ValueError(f"benchmark '{self.name}' does not run in vla-eval's images; leave --docker away")
-        for name, only in (("tasks", ()), ("first_seed", 0), ("resume", False), ("videos", 0)):
+        for name, only in (("tasks", ()), ("first_seed", 0), ("resume", False)):
             if getattr(options, name) != only:
                 raise ValueError(f"{name.replace('_', '-')} does not go with --docker: vla-eval's own class decides")
 
@@ -103,12 +105,17 @@ class Benchmark:
         return expert
 
     def instruction(self, options: Evaluation, task: Mapping[str, Any], seed: int) -> str:
-        """What the policy is asked in the episode ``seed`` of a task, as the benchmark describes it."""
+        """What the policy is asked in the episode ``seed`` of a task, as the benchmark describes it.
+
+        Where that differs between a task's episodes, the task has ``instructions``, one for each seed from 0.
+        """
+        if task.get("instructions"):
+            return str(task["instructions"][seed])
         return str(task.get("instruction", task["name"]))
 
     def film(self, options: Evaluation, rollouts: Mapping[Episode, Actions], folder: Path) -> None:
         """Make the videos of episodes, from the actions that were executed, in a new folder."""
-        raise ValueError(f"benchmark '{self.name}' makes no videos; give --videos 0")
+        raise NotImplementedError(f"{type(self).__name__} has videos, but no way to make them")
 
 
 def recorded_actions(record: Mapping[str, Any]) -> Actions:

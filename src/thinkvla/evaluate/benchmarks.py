@@ -11,6 +11,8 @@ from thinkvla.evaluate.tabletop import TABLETOP
 
 LIBERO_SUITES = ("libero_spatial", "libero_object", "libero_goal", "libero_10")
 
+LIBERO_PLUS_DIMENSIONS = ("camera", "robot", "language", "light", "background", "noise", "layout")
+
 BENCHMARKS: dict[str, Benchmark] = {
     benchmark.name: benchmark
     for benchmark in (
@@ -22,6 +24,7 @@ BENCHMARKS: dict[str, Benchmark] = {
                 path="thinkvla.simulators.libero.benchmark:LiberoBenchmark",
                 environment="libero",
                 params={"suite": suite},
+                takes=frozenset({"first_seed", "perturbation", "level"}),
                 expert="thinkvla.simulators.libero.expert_policy:ExpertPolicy",
                 harness=LIBERO,
                 suite=suite,
@@ -30,6 +33,21 @@ BENCHMARKS: dict[str, Benchmark] = {
             for suite in LIBERO_SUITES
         ),
         *SIMPLER,
+        *(
+            Benchmark(
+                f"libero_plus_{dimension}",
+                f"the official LIBERO-Plus, dimension {dimension} over LIBERO's four suites",
+                path="thinkvla.simulators.libero_plus.benchmark:LiberoPlusBenchmark",
+                environment="libero_plus",
+                params={"dimension": dimension},
+                expert="thinkvla.simulators.libero.expert_policy:ExpertPolicy",
+                takes=frozenset({"sample", "as_released"}),
+                suite=f"libero_plus_{dimension}",
+                episodes=1,
+                most_episodes=1,
+            )
+            for dimension in LIBERO_PLUS_DIMENSIONS
+        ),
     )
 }
 

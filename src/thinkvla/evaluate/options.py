@@ -32,6 +32,9 @@ class EvaluateOptions:
         max_steps: step limit of every episode, where a benchmark has several in use: simpler_widowx. Default: the
             benchmark's.
         docker: one of vla-eval's container images, in which its own class of this benchmark runs instead of ours.
+        sample: so many tasks of the benchmark, the same each time; default: all. For benchmarks of many tasks.
+        as_released: let LIBERO-Plus be as its released code is: instructions that name the perturbation, and the robot
+            at its plain pose in every task.
         resume: go on with the evaluation in ``output`` that was stopped; with an error ended episodes run again.
     """
 
@@ -51,6 +54,8 @@ class EvaluateOptions:
     assets: Path | None = None
     max_steps: int | None = None
     docker: str | None = None
+    sample: int | None = None
+    as_released: bool = False
     resume: bool = False
 
 

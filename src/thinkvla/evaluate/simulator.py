@@ -50,6 +50,8 @@ def describe(entry: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _plain(value: Any) -> bool:
+    if isinstance(value, list):
+        return all(map(_plain, value))
     return value is None or isinstance(value, str | int | float | bool)
 
 

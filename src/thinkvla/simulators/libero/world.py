@@ -52,7 +52,7 @@ class World:
         self.name, self.instruction = tasks.get_task(number).name, tasks.get_task(number).language
         self._tasks = tasks
         self._env = ControlEnv(
-            str(Path(tasks.get_task_bddl_file_path(number))),
+            str(self._problem_file()),
             use_camera_obs=False,
             has_offscreen_renderer=rendering,
         )
@@ -79,6 +79,11 @@ class World:
         self._env.reset()
         self._seed = seed
         self._begin()
+
+    def begin(self, seed: int, layout: int) -> None:
+        """Begin from one of the benchmark's own layouts, with the fixtures where ``seed`` puts them."""
+        self.reset(seed)
+        self.restore(self.init_states()[layout])
 
     def init_states(self) -> NDArray[np.float64]:
         """The benchmark's own layouts, (50, N): for evaluation only."""
@@ -110,9 +115,8 @@ class World:
         control_step(self._env.env, command, (lambda: self._take(views)) if views else None)
 
     def _take(self, views: Sequence[str]) -> None:
-        simulation = self._env.sim
         for view in views:
-            self._frames[view] = simulation.render(RENDER_SIZE, RENDER_SIZE, camera_name=CAMERAS[view])
+            self._frames[view] = self._picture(view)
 
     def seen(self, size: tuple[int, int]) -> dict[str, Image]:
         """View → uint8 (H, W, 3) of the last step, as policies see it; those that the step was asked for."""
@@ -128,8 +132,7 @@ class World:
 
     def render(self, size: tuple[int, int], views: Sequence[str] = tuple(CAMERAS)) -> dict[str, Image]:
         """View → uint8 (H, W, 3), as policies see it."""
-        sim = self._env.sim
-        return {view: as_seen(sim.render(RENDER_SIZE, RENDER_SIZE, camera_name=CAMERAS[view]), size) for view in views}
+        return {view: as_seen(self._picture(view), size) for view in views}
 
     def render_with_points(self, size: tuple[int, int], stride: int) -> tuple[dict[str, Image], NDArray[np.float32]]:
         """As :meth:`render`, and the points (V, H // stride, W // stride, 3) seen, metres from the robot's base."""
@@ -148,6 +151,14 @@ class World:
     def close(self) -> None:
         """Free the simulator."""
         self._env.close()
+
+    def _problem_file(self) -> Path:
+        return Path(self._tasks.get_task_bddl_file_path(self.number))
+
+    def _picture(self, view: str) -> Image:
+        """What a camera shows, uint8 (256, 256, 3), bottom row first."""
+        picture: Image = self._env.sim.render(RENDER_SIZE, RENDER_SIZE, camera_name=CAMERAS[view])
+        return picture
 
     def _begin(self) -> None:
         """Look at the model that a hard reset has made."""
