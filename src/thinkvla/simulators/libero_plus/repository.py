@@ -1,7 +1,8 @@
-"""The user's copy of LIBERO-Plus, made importable: its configuration, and what it asks of torch."""
+"""The user's copy of LIBERO-Plus, made importable: its configuration, and what it asks of torch and gym."""
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import sys
@@ -16,6 +17,8 @@ CONFIGURATION = "libero_plus"
 
 def prepare() -> None:
     """Have ``import libero.libero`` mean the linked repository, with its own assets or else LIBERO's.
+
+    Where it imports gym, which is no longer maintained, it gets gymnasium.
 
     Raises:
         ValueError: nothing is linked to this environment, or what was is gone.
@@ -37,3 +40,4 @@ def prepare() -> None:
     partial.replace(folder / "config.yaml")
     os.environ["LIBERO_CONFIG_PATH"] = str(folder)
     without_torch()
+    sys.modules.setdefault("gym", importlib.import_module("gymnasium"))
