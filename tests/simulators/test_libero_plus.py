@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import pickle
 import sys
+import types
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -88,7 +89,8 @@ def test_stored_states_are_read_without_torch_and_nothing_else_is(tmp_path: Path
 
 
 def test_torch_is_stood_in_for_only_where_there_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
-    there = sys.modules["torch"]
+    there = types.ModuleType("torch")
+    monkeypatch.setitem(sys.modules, "torch", there)
     without_torch()
     assert sys.modules["torch"] is there
     monkeypatch.delitem(sys.modules, "torch")
