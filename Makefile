@@ -3,13 +3,14 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+OPENPI := build/openpi
 
-.PHONY: demo test lint lock clean
+.PHONY: demo test lint lock clean plugin-test
 
 demo: $(STAMP)
 	$(BIN)/thinkvla demo
 
-test: $(STAMP)
+test: $(STAMP) $(OPENPI)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --cov=thinkvla --cov-report=term:skip-covered
 	$(BIN)/coverage report --include="src/thinkvla/method/*" --fail-under=100
 
@@ -18,11 +19,33 @@ lint: $(STAMP)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+# The LeRobot plugin, in an environment of its own: LeRobot wants Python 3.12 and other versions of torch and transformers.
+PYTHON312 ?= $(shell for python in python3.12 $$HOME/.pyenv/versions/3.12*/bin/python3.12; do \
+	$$python --version >/dev/null 2>&1 && command -v $$python && break; done)
+PLUGIN := plugins/lerobot_policy_thinkvla
+LEROBOT := build/lerobot
+
+plugin-test: $(LEROBOT)/.installed
+	cd $(PLUGIN) && OMP_NUM_THREADS=1 $(CURDIR)/$(LEROBOT)/bin/python -m pytest
+
+$(LEROBOT)/.installed: $(PLUGIN)/requirements.lock $(PLUGIN)/pyproject.toml pyproject.toml
+	test -n "$(PYTHON312)" || { echo "plugin-test needs Python 3.12: make plugin-test PYTHON312=PATH"; exit 2; }
+	test -d $(LEROBOT) || $(PYTHON312) -m venv $(LEROBOT)
+	$(LEROBOT)/bin/python -m pip install --quiet --disable-pip-version-check --requirement $(PLUGIN)/requirements.lock
+	$(LEROBOT)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --editable . --editable $(PLUGIN)
+	touch $@
+
 $(STAMP): pyproject.toml requirements.lock scripts/system_libraries.sh
 	sh scripts/system_libraries.sh $(PYTHON)
 	test -d $(VENV) || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --requirement requirements.lock
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
+	touch $@
+
+# openpi's client as robots have it: with NumPy 1, so in an environment of its own.
+$(OPENPI): tests/serve/openpi_client.lock
+	rm -rf $@ && $(PYTHON) -m venv $@
+	$@/bin/python -m pip install --quiet --disable-pip-version-check --requirement $<
 	touch $@
 
 # The exact versions of everything, from the ranges in pyproject.toml.

@@ -37,12 +37,11 @@ import numpy as np
 import torch
 from accelerate import Accelerator
 from safetensors.torch import save_file
-from torch.utils.flop_counter import FlopCounterMode
 
 from thinkvla.method.batch import QuestionBatch, RobotBatch
 from thinkvla.method.config import MethodConfig
 from thinkvla.method.policy import ThinkVLA
-from thinkvla.preprocessor import Preprocessor, QuestionSample, RobotSample
+from thinkvla.preprocessor import QuestionSample, RobotSample
 from thinkvla.teachers.aggregator import Aggregator, AggregatorConfig
 from thinkvla.teachers.vggt import PREFIX, VggtTeacher
 from thinkvla.train.loop import co_training_step
@@ -50,8 +49,6 @@ from thinkvla.train.mixture import MicroBatch
 
 PAPER_BATCH, LARGEST_BATCH = 4, 256
 SMALL_TEACHER = AggregatorConfig(image_size=112, width=384, heads=6, depth=3, encoder_depth=12)
-QUESTION = "Which is closer to the camera?"
-ANSWER = "The red cube is at (0.12, 0.40, 0.55). The blue ball is at (0.31, 0.22, 0.61). " * 2 + "The answer is A."
 
 
 class Bench:
@@ -76,8 +73,8 @@ class Bench:
         policy, self.preprocessor = common.build(backbone, method, view, device)
         plain = common.without_method(method)
         self.policies = {
-            "plain": (self._over(policy, plain), False),
-            "with questions": (self._over(policy, replace(plain, qa_data="3d")), True),
+            "plain": (common.over(policy, plain), False),
+            "with questions": (common.over(policy, replace(plain, qa_data="3d")), True),
             "ours": (policy, True),
             "two forwards": (policy, True),
             "teacher online": (policy, True),
@@ -86,10 +83,6 @@ class Bench:
         self.parameters = list(distinct.values())
         self.optimizer = torch.optim.AdamW(self.parameters, lr=1e-5)
         self.accelerator = Accelerator(mixed_precision="bf16" if gpu else "no", cpu=not gpu)
-
-    def _over(self, policy: ThinkVLA, method: MethodConfig) -> ThinkVLA:
-        """Another method over the same backbone."""
-        return ThinkVLA(policy.backbone, method, (), tuple(policy.query_ids.tolist())).to(self.device)
 
     def steps(self, batch: int) -> dict[str, Callable[[], None]]:
         """A call for each rival that makes one step on ``batch`` demonstrations and as many questions."""
@@ -122,15 +115,8 @@ class Bench:
 
     def _robot(self, policy: ThinkVLA, frames: torch.Tensor) -> RobotBatch:
         rng, method, ours = np.random.default_rng(1), policy.config, self.preprocessor
-        preprocessor = Preprocessor(
-            ours.embodiment,
-            method,
-            ours.normalizer,
-            ours.tokenizer,
-            ours.image_processor,
-            ours.action_text,
-            ours.reasoning_text,
-        )
+        view = ours.embodiment.image_size[0]
+        preprocessor = common.build_preprocessor(method, view, ours.tokenizer, ours.image_processor)
         shape = (frames.shape[1], *self.teacher.grid, self.teacher.dim)
         return preprocessor.robot_batch(
             [
@@ -147,7 +133,7 @@ class Bench:
     def _questions(self, batch: int) -> QuestionBatch:
         seen = common.observations(self.preprocessor, batch)
         return self.preprocessor.question_batch(
-            [QuestionSample((one.images["front"],), ((QUESTION, ANSWER),), True) for one in seen]
+            [QuestionSample((one.images["front"],), ((common.QUESTION, common.ANSWER),), True) for one in seen]
         )
 
 
@@ -193,13 +179,6 @@ def matmul_rate(device: str) -> float:
     return 2 * size**3 / best
 
 
-def operations(call: Callable[[], None]) -> int:
-    """Floating-point operations of one call, as torch counts them."""
-    with FlopCounterMode(display=False) as counter:
-        call()
-    return int(counter.get_total_flops())
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
@@ -215,7 +194,7 @@ def main() -> None:
     memory = {name: peak_memory(options.device, call) for name, call in steps.items()}
     weights = sum(p.numel() * p.element_size() for p in bench.teacher.model.parameters()) / 1e9
     memory = {name: value - (name != "teacher online") * weights for name, value in memory.items()}
-    work = {name: operations(call) for name, call in steps.items()}
+    work = {name: common.operations(call) for name, call in steps.items()}
     rate = matmul_rate(options.device)
     median = {name: statistics.median(values) for name, values in seconds.items()}
     common.write(

@@ -13,9 +13,11 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch.utils.flop_counter import FlopCounterMode
 
 from thinkvla.backbones.build import add_tokens
 from thinkvla.backbones.qwen3_vl import Qwen3VL
+from thinkvla.backbones.sizes import qwen3_vl_2b
 from thinkvla.backbones.tiny import tiny_config, tiny_image_processor, tiny_tokenizer
 from thinkvla.contract import Embodiment, Observation
 from thinkvla.method.config import MethodConfig
@@ -28,6 +30,9 @@ RESULTS = Path(__file__).parent / "results"
 PUBLISHED = "2b"  # Qwen3-VL-2B's architecture
 SIZES = {"tiny": (128, 4, 128, 4), "26M": (256, 8, 384, 8)}  # vision width and depth, language width and depth
 
+QUESTION = "Which is closer to the camera?"
+ANSWER = "The red cube is at (0.12, 0.40, 0.55). The blue ball is at (0.31, 0.22, 0.61). " * 2 + "The answer is A."
+
 
 def build(size: str, method: MethodConfig, image_size: int = 96, device: str = "cpu") -> tuple[ThinkVLA, Preprocessor]:
     """A random policy of that size; views of ``image_size`` pixels."""
@@ -37,13 +42,20 @@ def build(size: str, method: MethodConfig, image_size: int = 96, device: str = "
     if size == PUBLISHED:
         processor.patch_size = 16
     processor.size = {"shortest_edge": image_size**2, "longest_edge": image_size**2}
-    config: Any = tiny_config(tokenizer)
-    _resize(config, size, (image_size // processor.patch_size) ** 2)
+    config = _config(size, tokenizer, (image_size // processor.patch_size) ** 2)
     config._attn_implementation = "sdpa"
     torch.manual_seed(0)
     with torch.device(device):
         model = Qwen3VLForConditionalGeneration._from_config(config)
     add_tokens(model, tokenizer, new_tokens(method))
+    preprocessor = build_preprocessor(method, image_size, tokenizer, processor)
+    prompts = preprocessor.prompts
+    policy = ThinkVLA(Qwen3VL(model), method, tuple(prompts.anchor), tuple(prompts.queries)).to(device)
+    return policy, preprocessor
+
+
+def build_preprocessor(method: MethodConfig, image_size: int, tokenizer: Any, processor: Any) -> Preprocessor:
+    """Of a made-up robot with two views of ``image_size`` pixels and actions in [-1, 1]."""
     embodiment = Embodiment(
         name="benchmark",
         cameras=("front", "wrist"),
@@ -55,46 +67,17 @@ def build(size: str, method: MethodConfig, image_size: int = 96, device: str = "
         action_high=(1.0,) * 7,
     )
     normalizer = ActionNormalizer("range", (-1.0,) * 7, (1.0,) * 7)
-    preprocessor = Preprocessor(embodiment, method, normalizer, tokenizer, processor, ACTION_PROMPT, REASONING_PROMPT)
-    prompts = preprocessor.prompts
-    policy = ThinkVLA(Qwen3VL(model), method, tuple(prompts.anchor), tuple(prompts.queries)).to(device)
-    return policy, preprocessor
+    return Preprocessor(embodiment, method, normalizer, tokenizer, processor, ACTION_PROMPT, REASONING_PROMPT)
 
 
-def _resize(config: Any, size: str, patches: int) -> None:
+def _config(size: str, tokenizer: Any, patches: int) -> Any:
+    """The architecture of that size with the tokenizer's ids."""
+    config: Any = tiny_config(tokenizer)
     if size == PUBLISHED:
-        config.vision_config.update(
-            {
-                "depth": 24,
-                "hidden_size": 1024,
-                "intermediate_size": 4096,
-                "num_heads": 16,
-                "patch_size": 16,
-                "out_hidden_size": 2048,
-                "num_position_embeddings": 2304,
-                "deepstack_visual_indexes": [5, 11, 17],
-                "initializer_range": 0.02,
-            }
-        )
-        config.text_config.update(
-            {
-                "vocab_size": 151936,
-                "hidden_size": 2048,
-                "intermediate_size": 6144,
-                "num_hidden_layers": 28,
-                "num_attention_heads": 16,
-                "num_key_value_heads": 8,
-                "head_dim": 128,
-                "initializer_range": 0.02,
-                "rope_parameters": {
-                    "rope_type": "default",
-                    "rope_theta": 5e6,
-                    "mrope_section": [24, 20, 20],
-                    "mrope_interleaved": True,
-                },
-            }
-        )
-        return
+        published: Any = qwen3_vl_2b()
+        for name in ("image_token_id", "video_token_id", "vision_start_token_id", "vision_end_token_id"):
+            setattr(published, name, getattr(config, name))
+        return published
     vision, vision_depth, language, language_depth = SIZES[size]
     heads = language // 32
     config.vision_config.update(
@@ -115,6 +98,7 @@ def _resize(config: Any, size: str, patches: int) -> None:
             "num_key_value_heads": heads // 2,
         }
     )
+    return config
 
 
 def observations(preprocessor: Preprocessor, count: int) -> list[Observation]:
@@ -131,6 +115,19 @@ def observations(preprocessor: Preprocessor, count: int) -> list[Observation]:
 def without_method(method: MethodConfig) -> MethodConfig:
     """The plain VLA: row R1."""
     return replace(method, qa_data="none", geometry_adapter=False, reasoning_adapter=False, reasoning_anchor=False)
+
+
+def operations(call: Callable[[], Any]) -> int:
+    """Floating-point operations of one call, as torch counts them."""
+    with FlopCounterMode(display=False) as counter:
+        call()
+    return int(counter.get_total_flops())
+
+
+def over(policy: ThinkVLA, method: MethodConfig) -> ThinkVLA:
+    """Another method without anchors over the same backbone."""
+    queries = tuple(policy.query_ids.tolist())
+    return ThinkVLA(policy.backbone, method, (), queries).to(policy.query_ids.device)
 
 
 def alternate(rivals: Mapping[str, Callable[[], Any]], rounds: int) -> dict[str, list[float]]:

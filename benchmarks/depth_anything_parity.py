@@ -18,15 +18,13 @@ from typing import Any
 
 import common
 import torch
-from safetensors.torch import save_file
-from vggt_parity import LARGEST, shake
+from parity import SHAPES, differences, shake, write_golden
+from torch import Tensor
 
 from thinkvla.teachers.depth_anything import PREFIX, DepthAnythingConfig, DepthAnythingEncoder
 
 TINY = DepthAnythingConfig(image_size=28, patch_size=7, width=16, heads=2, depth=4, alternate_from=2)
 SMALL = DepthAnythingConfig(image_size=56, width=384, heads=6, depth=12, alternate_from=4)
-# Scenes, views, height, width in patches: the table's own grid, larger and smaller ones, and some that are not square.
-SHAPES = [(2, 1, 4, 4), (1, 2, 6, 6), (1, 3, 3, 5), (2, 2, 7, 4)]
 FULL_SHAPES = [(1, 2, 16, 16), (1, 1, 37, 28), (1, 1, 36, 36)]
 GOLDEN = Path(__file__).parents[1] / "tests" / "teachers" / "golden_depth_anything.safetensors"
 
@@ -51,7 +49,6 @@ def public_model(config: DepthAnythingConfig, folder: Path) -> Any:
     return model.eval()
 
 
-@torch.inference_mode()
 def compare(
     config: DepthAnythingConfig, shapes: list[tuple[int, int, int, int]], folder: Path
 ) -> tuple[DepthAnythingEncoder, dict[str, Any]]:
@@ -62,32 +59,15 @@ def compare(
     shake(theirs, generator)
     ours = DepthAnythingEncoder(config).eval()
     ours.load_state_dict(theirs.state_dict())
-    found: dict[str, Any] = {"parameters": sum(p.numel() for p in ours.parameters())}
-    for scenes, views, rows, columns in shapes:
-        side = config.patch_size
-        images = torch.rand(scenes, views, 3, rows * side, columns * side, generator=generator)
-        mean, std = (torch.tensor(v).view(3, 1, 1) for v in ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)))
-        outputs, _ = theirs.get_intermediate_layers(
-            (images - mean) / std, [config.depth - 1], ref_view_strategy="first"
-        )
-        expected = outputs[0][0]
-        difference = float((ours(images) - expected).abs().max())
-        found[f"{scenes} x {views} x {rows} x {columns}"] = {
-            "max_abs_difference": difference,
-            "max_abs_value": round(float(expected.abs().max()), 3),
-        }
-        if difference > LARGEST:
-            raise SystemExit(f"no parity: {found}")
-    return ours, found
+    mean, std = (torch.tensor(v).view(3, 1, 1) for v in ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)))
 
+    def expected(images: Tensor) -> Tensor:
+        normalized = (images - mean) / std
+        outputs, _ = theirs.get_intermediate_layers(normalized, [config.depth - 1], ref_view_strategy="first")
+        last: Tensor = outputs[0][0]
+        return last
 
-@torch.inference_mode()
-def write_golden(model: DepthAnythingEncoder) -> None:
-    """The weights under their published names, images and what ours makes of them."""
-    side = model.config.patch_size
-    images = torch.rand(1, 2, 3, 3 * side, 5 * side, generator=torch.Generator().manual_seed(1))
-    weights = {PREFIX + name: value.contiguous() for name, value in model.state_dict().items()}
-    save_file(weights | {"images": images, "features": model(images).contiguous()}, GOLDEN)
+    return ours, differences(ours, expected, config.patch_size, shapes, generator)
 
 
 if __name__ == "__main__":
@@ -97,7 +77,7 @@ if __name__ == "__main__":
     arguments = parser.parse_args()
     sys.path.insert(0, str(arguments.folder))
     tiny, figures = compare(TINY, SHAPES, arguments.folder)
-    write_golden(tiny)
+    write_golden(tiny, TINY.patch_size, PREFIX, GOLDEN)
     results = {"tiny": figures, "small": compare(SMALL, SHAPES, arguments.folder)[1]}
     if arguments.full:
         results["DA3-BASE"] = compare(DepthAnythingConfig(), FULL_SHAPES, arguments.folder)[1]

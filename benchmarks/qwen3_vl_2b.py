@@ -5,8 +5,9 @@
 Writes ``FOLDER/published``, unless it is there, in the layout of Qwen/Qwen3-VL-2B-Instruct (random bf16 weights, its
 token ids), reads it by the path that a training run takes, and does one co-training step of R7 at batch 1: one
 demonstration with two 224 px views, student and teacher packed, a made-up geometry target of VGGT's shape, one
-question, and all gradients. Backbone in bf16 with gradient checkpointing. Then the policy is saved, loaded and acts.
-Needs 9 GB of disk and about 10 GB of memory.
+question, and all gradients. Backbone in bf16 with gradient checkpointing. The operations of that step and of its rivals
+are counted (plain VLA, with questions, with the geometry adapter). Then the policy is saved, loaded and acts.
+Needs 9 GB of disk and about 14 GB of memory.
 """
 
 from __future__ import annotations
@@ -16,6 +17,8 @@ import json
 import resource
 import sys
 import time
+from dataclasses import replace
+from functools import partial
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -31,13 +34,13 @@ from thinkvla.backbones.qwen_vl import QwenVL
 from thinkvla.backbones.sizes import qwen3_vl_2b
 from thinkvla.backbones.tuning import prepare_tuning
 from thinkvla.checkpoint import load_checkpoint, save_checkpoint
-from thinkvla.contract import Embodiment
 from thinkvla.files import new_folder
+from thinkvla.method.batch import QuestionBatch, RobotBatch
 from thinkvla.method.config import MethodConfig
 from thinkvla.method.objective import counts, question_sums, robot_sums, weights
 from thinkvla.method.policy import ThinkVLA
-from thinkvla.method.prompts import ACTION_PROMPT, REASONING_PROMPT, new_tokens
-from thinkvla.preprocessor import ActionNormalizer, Preprocessor, QuestionSample, RobotSample
+from thinkvla.method.prompts import new_tokens
+from thinkvla.preprocessor import Preprocessor, QuestionSample, RobotSample
 from thinkvla.progress import progress
 
 VIEW = 224
@@ -85,54 +88,70 @@ def read_policy(folder: Path) -> tuple[ThinkVLA, Preprocessor]:
     method = MethodConfig()
     config = BackboneConfig(str(folder), gradient_checkpointing=True)
     parts = build_backbone(config, new_tokens(method), torch.bfloat16)
-    embodiment = Embodiment(
-        name="benchmark",
-        cameras=("front", "wrist"),
-        image_size=(VIEW, VIEW),
-        control_hz=10.0,
-        action_names=("x", "y", "z", "rx", "ry", "rz", "gripper"),
-        action_units=("",) * 7,
-        action_low=(-1.0,) * 7,
-        action_high=(1.0,) * 7,
-    )
-    normalizer = ActionNormalizer("range", (-1.0,) * 7, (1.0,) * 7)
-    preprocessor = Preprocessor(
-        embodiment, method, normalizer, parts.tokenizer, parts.image_processor, ACTION_PROMPT, REASONING_PROMPT
-    )
+    preprocessor = common.build_preprocessor(method, VIEW, parts.tokenizer, parts.image_processor)
     prompts = preprocessor.prompts
     prepare_tuning(parts.backbone, config, (*prompts.anchor, *prompts.queries))
     return ThinkVLA(parts.backbone, method, tuple(prompts.anchor), tuple(prompts.queries)), preprocessor
 
 
-def step(policy: ThinkVLA, preprocessor: Preprocessor) -> dict[str, Any]:
-    """Losses and gradients of one demonstration and one question."""
-    rng = np.random.default_rng(0)
-    method = policy.config
+def batches(policy: ThinkVLA, preprocessor: Preprocessor) -> tuple[RobotBatch, QuestionBatch]:
+    """One demonstration as the policy's method wants it, and one question."""
+    rng, method = np.random.default_rng(0), policy.config
+    writer = common.build_preprocessor(method, VIEW, preprocessor.tokenizer, preprocessor.image_processor)
     seen = common.observations(preprocessor, 1)[0]
     geometry = rng.normal(size=(2, 37, 37, method.geometry_dim)).astype(np.float32)
     actions = rng.uniform(-1, 1, (method.chunk, 7)).astype(np.float32)
-    robot = preprocessor.robot_batch([RobotSample(seen, actions, np.ones(method.chunk, bool), geometry)])
-    turn = ("Which is closer?", "The cube is at (0.1, 0.2). The final answer is A.")
-    questions = preprocessor.question_batch([QuestionSample((seen.images["front"],), (turn,), True)])
-    started = time.perf_counter()
+    target = geometry if method.geometry_adapter else None
+    robot = writer.robot_batch([RobotSample(seen, actions, np.ones(method.chunk, bool), target)])
+    turn = (common.QUESTION, common.ANSWER)
+    return robot, writer.question_batch([QuestionSample((seen.images["front"],), (turn,), True)])
+
+
+def backward(policy: ThinkVLA, robot: RobotBatch, questions: QuestionBatch | None) -> dict[str, float]:
+    """Forward and backward of one step; its losses."""
     with torch.autocast("cpu", torch.bfloat16):
         output, scores = policy.train()(robot, questions)
         assert output is not None
-        assert scores is not None
-        sums = robot_sums(output, robot) | question_sums(scores, questions)
-        count = counts(robot, questions)
+        sums, count = robot_sums(output, robot), counts(robot, questions)
+        if questions is not None:
+            sums |= question_sums(scores, questions)
         terms = {term: value / count[term] for term, value in sums.items()}
-        loss = torch.stack([weights(method)[term] * value for term, value in terms.items()]).sum()
+        loss = torch.stack([weights(policy.config)[term] * value for term, value in terms.items()]).sum()
     loss.backward()
+    return {term: round(value.item(), 4) for term, value in terms.items()}
+
+
+def step(policy: ThinkVLA, preprocessor: Preprocessor) -> dict[str, Any]:
+    """Losses and gradients of one demonstration and one question."""
+    robot, questions = batches(policy, preprocessor)
+    started = time.perf_counter()
+    losses = backward(policy, robot, questions)
     seconds = time.perf_counter() - started
     without = [name for name, p in policy.named_parameters() if p.grad is None or not torch.isfinite(p.grad).all()]
     return {
         "seconds": round(seconds, 1),
         "robot_tokens": robot.tokens.ids_BL.shape[1],
         "question_tokens": questions.tokens.ids_BL.shape[1],
-        "losses": {term: round(value.item(), 4) for term, value in terms.items()},
+        "losses": losses,
         "parameters_without_finite_gradient": without,
     }
+
+
+def operations(policy: ThinkVLA, preprocessor: Preprocessor) -> dict[str, float]:
+    """10¹² floating-point operations of a step's forward and backward, without gradient checkpointing."""
+    backbone: Any = policy.backbone
+    backbone.model.gradient_checkpointing_disable()
+    plain = common.without_method(policy.config)
+    questioned = replace(plain, qa_data="3d")
+    geometry = replace(questioned, geometry_adapter=True)
+    found = {}
+    for name, method in {"plain": plain, "with questions": questioned, "geometry": geometry, "ours": None}.items():
+        rival = policy if method is None else common.over(policy, method)
+        robot, questions = batches(rival, preprocessor)
+        count = common.operations(partial(backward, rival, robot, None if name == "plain" else questions))
+        found[name] = round(count / 1e12, 3)
+        policy.zero_grad()
+    return found
 
 
 def sizes(policy: ThinkVLA) -> dict[str, int]:
@@ -152,7 +171,7 @@ def peak() -> float:
 def main(folder: Path) -> None:
     memory: dict[str, float] = {}
     with progress("stages") as display:
-        task = display.add_task("write published layout", total=5)
+        task = display.add_task("write published layout", total=6)
 
         def done(stage: str, following: str) -> None:
             gc.collect()
@@ -165,8 +184,10 @@ def main(folder: Path) -> None:
         policy, preprocessor = read_policy(folder / "published")
         done("read", "one co-training step")
         measured = step(policy, preprocessor)
-        done("step", "save")
         policy.zero_grad()
+        done("step", "operations")
+        work = operations(policy, preprocessor)
+        done("operations", "save")
         tokens = preprocessor.act_tokens(common.observations(preprocessor, 1))
         with torch.autocast("cpu", torch.bfloat16):
             before = policy.eval().act(tokens)
@@ -181,6 +202,8 @@ def main(folder: Path) -> None:
     figures = {
         "parameters": parameters | {"all": sum(parameters.values())},
         "step": measured,
+        "tera_operations": work,
+        "operations_over_with_questions": round(work["ours"] / work["with questions"], 4),
         "peak_memory_gb_after": memory,
         "largest_action_difference_after_loading": round((after - before).abs().max().item(), 5),
     }

@@ -17,18 +17,15 @@ from typing import Any
 
 import common
 import torch
-from safetensors.torch import save_file
+from parity import SHAPES, differences, shake, write_golden
 
 from thinkvla.teachers.aggregator import Aggregator, AggregatorConfig
 from thinkvla.teachers.vggt import PREFIX
 
 TINY = AggregatorConfig(image_size=28, patch_size=7, width=16, heads=2, depth=2, encoder_depth=2, registers=2)
 SMALL = AggregatorConfig(image_size=56, width=384, heads=6, depth=3, encoder_depth=12)
-# Scenes, views, height, width in patches: the table's own grid, larger and smaller ones, and some that are not square.
-SHAPES = [(2, 1, 4, 4), (1, 2, 6, 6), (1, 3, 3, 5), (2, 2, 7, 4)]
 FULL_SHAPES = [(1, 2, 16, 16), (1, 1, 37, 28)]
 GOLDEN = Path(__file__).parents[1] / "tests" / "teachers" / "golden_vggt.safetensors"
-LARGEST = 1e-5  # difference that counts as parity; values reach about 5
 
 
 def public_model(config: AggregatorConfig) -> Any:
@@ -60,19 +57,6 @@ def public_model(config: AggregatorConfig) -> Any:
     return model.eval()
 
 
-def shake(model: torch.nn.Module, generator: torch.Generator) -> None:
-    """Random values where initialization leaves constants, so that every parameter matters."""
-    with torch.no_grad():
-        for name, value in model.named_parameters():
-            if "gamma" in name:
-                value.uniform_(0.2, 1.0, generator=generator)
-            elif "token" in name or "pos_embed" in name:
-                value.normal_(0, 0.5, generator=generator)
-            elif value.ndim == 1:
-                value.add_(0.1 * torch.randn(value.shape, generator=generator))
-
-
-@torch.inference_mode()
 def compare(config: AggregatorConfig, shapes: list[tuple[int, int, int, int]]) -> tuple[Aggregator, dict[str, Any]]:
     """Our network with their weights, and the largest difference of the last output per shape of the input."""
     torch.manual_seed(0)
@@ -83,28 +67,8 @@ def compare(config: AggregatorConfig, shapes: list[tuple[int, int, int, int]]) -
     ours = Aggregator(config).eval()
     unused = state.keys() - ours.state_dict().keys()
     ours.load_state_dict({name: value for name, value in state.items() if name not in unused})
-    found: dict[str, Any] = {"parameters": sum(p.numel() for p in ours.parameters()), "only theirs": sorted(unused)}
-    for scenes, views, rows, columns in shapes:
-        side = config.patch_size
-        images = torch.rand(scenes, views, 3, rows * side, columns * side, generator=generator)
-        expected = theirs(images)[0][-1]
-        difference = float((ours(images) - expected).abs().max())
-        found[f"{scenes} x {views} x {rows} x {columns}"] = {
-            "max_abs_difference": difference,
-            "max_abs_value": round(float(expected.abs().max()), 3),
-        }
-        if difference > LARGEST:
-            raise SystemExit(f"no parity: {found}")
-    return ours, found
-
-
-@torch.inference_mode()
-def write_golden(model: Aggregator) -> None:
-    """The weights under their published names, images and what ours makes of them."""
-    side = model.config.patch_size
-    images = torch.rand(1, 2, 3, 3 * side, 5 * side, generator=torch.Generator().manual_seed(1))
-    weights = {PREFIX + name: value.contiguous() for name, value in model.state_dict().items()}
-    save_file(weights | {"images": images, "features": model(images)}, GOLDEN)
+    found = differences(ours, lambda images: theirs(images)[0][-1], config.patch_size, shapes, generator)
+    return ours, {"only theirs": sorted(unused)} | found
 
 
 if __name__ == "__main__":
@@ -114,7 +78,7 @@ if __name__ == "__main__":
     arguments = parser.parse_args()
     sys.path.insert(0, arguments.folder)
     tiny, figures = compare(TINY, SHAPES)
-    write_golden(tiny)
+    write_golden(tiny, TINY.patch_size, PREFIX, GOLDEN)
     results = {"tiny": figures, "small": compare(SMALL, SHAPES)[1]}
     if arguments.full:
         results["VGGT-1B"] = compare(AggregatorConfig(), FULL_SHAPES)[1]

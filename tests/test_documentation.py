@@ -25,9 +25,13 @@ SMALL = {
     "diagnose": "--observations 2",
     "eval runs/tabletop/policy --qa": "--questions 1 --limit 20",
     "eval tabletop_r7 --qa": "--questions 1 --limit 20",
+    "data generate --output data/real_arm": "--suites height --tasks red_cube_on_blue_plate --per-task 2 --questions 2",
     "data generate": "--episodes 2 --questions 2 --workers 1",
+    "run": "--limits.seconds 1 --limits.late-steps 10000 --limits.max-age-s 60 --limits.answer-s 60 "
+    "--limits.watchdog-s 60",
     "train": "--steps 2 --batch-size 2 --question-batch-size 2 --optimizer.warmup-steps 1 --data.workers 0",
     "grid": "--suites object --perturbations none camera --levels 1 --episodes 1 --videos 0",
+    "bench": "--rounds 3 --warm-up 1",
     "eval": "--episodes 1 --tasks red_cube_on_blue_plate --videos 0 --workers 1",
 }
 
@@ -39,7 +43,10 @@ def blocks(page: Path, language: str) -> list[str]:
 def commands() -> Iterator[str]:
     for page in PAGES:
         for block in blocks(page, "bash"):
-            yield from (line.split("  #")[0].strip() for line in block.splitlines() if line.startswith("thinkvla "))
+            for line in block.splitlines():
+                # A server does not end by itself; tests/serve/test_documented_sessions.py talks to it.
+                if line.startswith("thinkvla ") and not line.startswith("thinkvla serve"):
+                    yield line.split("  #")[0].strip()
 
 
 def environment(command: str) -> str | None:

@@ -1,4 +1,4 @@
-"""The command line: ``thinkvla demo | data | train | eval | grid | diagnose | export | report | doctor``.
+"""The command line of thinkvla: every subcommand, imported when it is asked for.
 
 Every option is a field of a configuration dataclass; ``thinkvla COMMAND --help`` shows them all with their defaults.
 """
@@ -33,11 +33,17 @@ USAGE = """usage: thinkvla COMMAND ...
   train RECIPE         co-train a policy; recipes are listed by 'thinkvla train'
   eval CHECKPOINT      success rate in closed loop, with intervals and videos; --benchmark NAME names where
   eval MODEL --qa      how well a policy or a plain Qwen3-VL answers held-out 2D and 3D questions
+  bench CHECKPOINT     how long an action chunk takes: preprocessing, network and transport apart
   grid CHECKPOINT      success rates over suites and perturbations, resumable, with a table
+  run POLICY           drive a robot, with watchdog, emergency stop and recording; or the tabletop in real time
   diagnose attention | geometry | gap CHECKPOINT ...
                        what policies look at, their 3D features, how alike the anchor is under both prompts
+  serve CHECKPOINT     a policy for robots, over openpi's and vla-eval's protocols, behind guards
   export RUN FOLDER    a policy as a Hugging Face folder with a model card
   report               one self-contained HTML page from results
+  results FOLDER       the table of all benchmarks: paper, best public policy, ours, verdicts
+  results keep POLICY EVALUATIONS
+                       a small file of a policy's evaluations for that table
   env install NAME     make a simulator's isolated environment; 'thinkvla env' lists them
   env check NAME       whether it works: versions, rendering, one rendered frame
   doctor               what is installed, and whether rendering works
@@ -58,7 +64,8 @@ def main() -> None:
         sys.exit(run(arguments))
     except ModuleNotFoundError as error:
         _fail(
-            f"'{error.name}' is not installed; install the extras of this command: pip install 'thinkvla[train,eval]'"
+            f"'{error.name}' is not installed; install the extras of this command: pip install "
+            "'thinkvla[train,eval,serve]'"
         )
     except (ValueError, RuntimeError) as error:
         if not _raised_here(error):  # a fault, not a user's mistake: show where it happened
@@ -75,12 +82,17 @@ def run(arguments: Sequence[str]) -> int:
         ("data", "refresh"): _refresh,
         ("train",): _train,
         ("eval",): _evaluate,
+        ("bench",): _bench,
         ("grid",): _grid,
+        ("run",): _run_robot,
         ("diagnose", "attention"): _attention,
         ("diagnose", "geometry"): _geometry,
         ("diagnose", "gap"): _gap,
+        ("serve",): _serve,
         ("export",): _export,
         ("report",): _report,
+        ("results", "keep"): _keep_results,
+        ("results",): _results,
         ("env", "install"): _install_environment,
         ("env", "check"): _check_environment,
         ("env",): _list_environments,
@@ -217,12 +229,28 @@ def _evaluate_answers(arguments: list[str]) -> int:
     return 0
 
 
+def _bench(arguments: list[str]) -> int:
+    from thinkvla.bench import BenchOptions, bench, bench_table
+
+    Console().print(bench_table(bench(tyro.cli(BenchOptions, args=arguments, prog="thinkvla bench"))))
+    return 0
+
+
 def _grid(arguments: list[str]) -> int:
     from thinkvla.evaluate.grid import GridOptions, grid_table, run_grid
 
     options = tyro.cli(GridOptions, args=arguments, prog="thinkvla grid")
     Console().print(grid_table(run_grid(options)))
     return 0
+
+
+def _run_robot(arguments: list[str]) -> int:
+    from thinkvla.robot.run import WENT_WELL, RunOptions, run
+
+    options = tyro.cli(RunOptions, args=arguments, prog="thinkvla run")
+    result = run(options)
+    print(f"{result.ended} after {len(result.actions)} steps: {result.reason}; recorded in {options.output}")
+    return 0 if result.ended in WENT_WELL else 1
 
 
 def _attention(arguments: list[str]) -> int:
@@ -249,6 +277,14 @@ def _diagnose(kind: str, diagnose: Callable[[DiagnoseOptions], Diagnosis], argum
     options = tyro.cli(DiagnoseOptions, args=arguments, prog=f"thinkvla diagnose {kind}")
     Console().print(numbers_table(diagnose(options)))
     print(f"pictures and numbers are in {options.output}")
+    return 0
+
+
+def _serve(arguments: list[str]) -> int:
+    from thinkvla.serve.options import ServeOptions
+    from thinkvla.serve.start import serve_policy
+
+    serve_policy(tyro.cli(ServeOptions, args=arguments, prog="thinkvla serve"))
     return 0
 
 
@@ -282,6 +318,29 @@ def _report(arguments: list[str]) -> int:
         return output
 
     print(tyro.cli(write, args=arguments, prog="thinkvla report"))
+    return 0
+
+
+def _keep_results(arguments: list[str]) -> int:
+    from thinkvla.results.keep import KeepOptions, keep
+
+    print(keep(tyro.cli(KeepOptions, args=arguments, prog="thinkvla results keep")))
+    return 0
+
+
+def _results(arguments: list[str]) -> int:
+    from thinkvla.results.page import write_page
+
+    def write(results: tyro.conf.Positional[Path], output: Path = Path("docs/results.md")) -> Path:
+        """The table of all benchmarks: the paper, the best public policy, ours, and verdicts by a rule.
+
+        Args:
+            results: folder of the files that 'thinkvla results keep' writes.
+            output: the page, Markdown; an older one is replaced.
+        """
+        return write_page(results, output)
+
+    print(tyro.cli(write, args=arguments, prog="thinkvla results"))
     return 0
 
 

@@ -99,6 +99,7 @@ def test_check_that_fails_says_why(fake: Fake) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_installation_is_repeatable_repaired_and_renewed(fake: Fake, capsys: pytest.CaptureFixture[str]) -> None:
     assert install.install("fake") == fake.folder
     assert process.problem(fake) is None

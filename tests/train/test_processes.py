@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -71,7 +72,7 @@ def succeed(processes: int, runs: Sequence[tuple[TrainConfig, bool]], output: Pa
 def stopped_at(middle: int, run: Path, copy: Path) -> Path:
     """A copy of a run as if it had been killed after the checkpoint of step ``middle``."""
     shutil.copytree(run, copy, ignore=lambda folder, names: [n for n in names if n in ("policy", f"step-{STEPS:06d}")])
-    assert [path.name for path in (copy / "checkpoints").iterdir()] == [f"step-{middle:06d}"]
+    assert [path.name for path in (copy / "checkpoints").glob("step-*")] == [f"step-{middle:06d}"]
     return copy
 
 
@@ -125,6 +126,21 @@ def test_processes_change_no_number(runs: Runs, kind: str) -> None:
     assert ours.keys() == theirs.keys()
     for name, tensor in theirs.items():
         torch.testing.assert_close(ours[name], tensor, rtol=0, atol=1e-3, msg=name)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(find_spec("deepspeed") is None, reason="needs DeepSpeed: pip install 'thinkvla[zero]'")
+def test_zero2_changes_no_number(runs: Runs, config: TrainConfig, tmp_path: Path) -> None:
+    """ZeRO-2 from the first step; with accumulation; and stopped in the middle."""
+    zero = halves(config, output=tmp_path / "zero2", distribution="zero2")
+    accumulated = replace(zero, output=tmp_path / "accumulated", batch_size=1, question_batch_size=1, accumulation=2)
+    succeed(2, [(zero, False)], tmp_path / "output")
+    resumed = replace(zero, output=stopped_at(MIDDLE, zero.output, tmp_path / "resumed"))
+    # accelerate allows one DeepSpeed a process, so each run has a launch of its own.
+    for number, run in enumerate([(accumulated, False), (resumed, True)]):
+        succeed(2, [run], tmp_path / f"output {number}")
+    for run in (zero, accumulated, resumed):
+        assert losses(run.output) == pytest.approx(losses(runs.alone), abs=1e-4)
 
 
 def test_training_moved_the_loss(runs: Runs) -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 from rich.console import Console
 
 from thinkvla.environments.linked import FILE, link
-from thinkvla.environments.process import problem, python
+from thinkvla.environments.process import problem, python, within
 from thinkvla.environments.table import MARKER, Environment, find_environment
 from thinkvla.files import check_space, remove_folder
 from thinkvla.progress import progress
@@ -72,8 +72,12 @@ def install(
         log = folder.with_name(f"{name}-{LOG}")
         with log.open("w", encoding="utf-8") as output:
             _run([str(base), "-m", "venv", str(folder)], environment, output.name)
+            if environment.first:
+                _run([str(python(environment)), "-m", "pip", "install", *environment.first], environment, output.name)
             _install(environment, output.name)
             _run([str(python(environment)), "-m", "pip", "check"], environment, output.name)
+            if environment.finish is not None:
+                _run(within(environment, environment.finish), environment, output.name)
         if repository is not None:
             link(folder, repository, environment.repository, assets, *environment.assets)
         partial = marker.with_suffix(".partial")

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 from thinkvla.environments.linked import FILE
-from thinkvla.environments.table import MARKER, Environment, find_environment
+from thinkvla.environments.table import MARKER, VARIABLES, Environment, find_environment
 
 _WITHIN = Path(__file__).with_name("within.py")
 
@@ -48,6 +48,11 @@ def command(name: str | None, module: str, *arguments: str) -> list[str]:
             f"environment '{name}' ({environment.folder}) {wrong}; run 'thinkvla env install {name}' "
             f"({environment.download:g} GB to download, {environment.disk:g} GB on disk)"
         )
+    return within(environment, module, *arguments)
+
+
+def within(environment: Environment, module: str, *arguments: str) -> list[str]:
+    """The same for an environment that may still be incomplete."""
     return [str(python(environment)), str(_WITHIN), module, *arguments]
 
 
@@ -57,4 +62,7 @@ def variables(name: str | None) -> dict[str, str]:
         # It can import whatever this process can.
         return {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
     own = {key: value for key, value in os.environ.items() if key not in ("PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV")}
-    return {**find_environment(name).variables, **own}
+    environment = find_environment(name)
+    found = environment.folder / VARIABLES
+    of_machine: dict[str, str] = json.loads(found.read_text("utf-8")) if found.is_file() else {}
+    return {**environment.variables, **of_machine, **own}

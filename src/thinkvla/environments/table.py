@@ -13,6 +13,8 @@ FOLDER_VARIABLE = "THINKVLA_ENVIRONMENTS"
 DEFAULT_FOLDER = Path("~/.cache/thinkvla/environments")
 MARKER = "thinkvla-environment.json"
 """Written last into an environment; one without it is not complete."""
+VARIABLES = "variables.json"
+"""In an environment: more variables of its processes, which depend on the machine."""
 
 
 @dataclass(frozen=True)
@@ -28,6 +30,10 @@ class Environment:
         check: module of thinkvla, run by the environment's own interpreter, which prints one JSON object: text →
             what was found, and ``problems``, a list.
         variables: environment variables of its processes, unless the user has set them.
+        first: packages that are installed before the others, with what they need on this machine: where a lock cannot
+            name that because it differs between machines.
+        finish: module of thinkvla that the environment's interpreter runs last, for what is not a Python package; it
+            may leave :data:`VARIABLES` in the folder.
         repository: paths that a repository of the user's must have, which is linked to it (see linked.py); empty: it
             needs none.
         assets: where in the repository its code looks for assets, and the folder among the environment's packages that
@@ -41,6 +47,8 @@ class Environment:
     disk: float
     check: str
     variables: Mapping[str, str] = field(default_factory=dict)
+    first: tuple[str, ...] = ()
+    finish: str | None = None
     repository: tuple[str, ...] = ()
     assets: tuple[str, str] = ("", "")
 
@@ -77,6 +85,24 @@ ENVIRONMENTS = {
             disk=2.5,
             check="thinkvla.simulators.libero.check",
             variables={"MUJOCO_GL": "egl"},
+        ),
+        Environment(
+            "simpler",
+            "SimplerEnv's WidowX tasks on ManiSkill3 3.0.1 and SAPIEN 3.0.3",
+            pythons=("3.11",),
+            download=0.8,
+            disk=2.3,
+            check="thinkvla.simulators.simpler.check",
+            first=("torch==2.13.0",),
+            finish="thinkvla.simulators.simpler.vulkan",
+        ),
+        Environment(
+            "simpler_original",
+            "room for the original SimplerEnv on SAPIEN 2.2.2, which its user installs into it",
+            pythons=("3.11",),
+            download=0.2,
+            disk=0.6,
+            check="thinkvla.simulators.simpler.original_check",
         ),
         Environment(
             "libero_plus",

@@ -16,7 +16,7 @@ from thinkvla.evaluate.options import EvaluateOptions, Evaluation
 from thinkvla.evaluate.policy import Policy
 from thinkvla.evaluate.results import Episode
 
-OPTIONAL = ("suite", "perturbation", "level", "first_seed", "sample", "as_released")
+OPTIONAL = ("suite", "perturbation", "level", "first_seed", "assets", "max_steps", "sample", "as_released")
 """Options that only some benchmarks know."""
 
 

@@ -6,6 +6,7 @@ import difflib
 
 from thinkvla.evaluate.benchmark import Benchmark
 from thinkvla.evaluate.harness import LIBERO
+from thinkvla.evaluate.simpler import SIMPLER
 from thinkvla.evaluate.tabletop import TABLETOP
 
 LIBERO_SUITES = ("libero_spatial", "libero_object", "libero_goal", "libero_10")
@@ -31,6 +32,7 @@ BENCHMARKS: dict[str, Benchmark] = {
             )
             for suite in LIBERO_SUITES
         ),
+        *SIMPLER,
         *(
             Benchmark(
                 f"libero_plus_{dimension}",

@@ -28,6 +28,9 @@ class EvaluateOptions:
         embodiment: robot to act for; needed if the policy was trained for several.
         perturbation: axis along which every scene is perturbed; default: plain scenes.
         level: how strongly, 1 to 3; 0 for plain scenes.
+        assets: folder or archive of the files that simpler_widowx needs and no package has.
+        max_steps: step limit of every episode, where a benchmark has several in use: simpler_widowx. Default: the
+            benchmark's.
         docker: one of vla-eval's container images, in which its own class of this benchmark runs instead of ours.
         sample: so many tasks of the benchmark, the same each time; default: all. For benchmarks of many tasks.
         as_released: let LIBERO-Plus be as its released code is: instructions that name the perturbation, and the robot
@@ -48,6 +51,8 @@ class EvaluateOptions:
     embodiment: str | None = None
     perturbation: str | None = None
     level: int = 0
+    assets: Path | None = None
+    max_steps: int | None = None
     docker: str | None = None
     sample: int | None = None
     as_released: bool = False
@@ -70,6 +75,6 @@ class Evaluation(EvaluateOptions):
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON-ready form, for the result file: all but whether it was resumed."""
-        values = {**asdict(self), "output": str(self.output)}
+        values = {**asdict(self), "output": str(self.output), "assets": self.assets and str(self.assets)}
         del values["resume"]
         return values

@@ -1,7 +1,8 @@
 """The contract in vla-eval's words: its observation messages, and the specifications both sides compare.
 
-Message of an observation: ``images`` {camera: uint8 (H, W, 3)}, ``task_description`` (the instruction) and, only for
-an expert, ``privileged``: what the simulator tells it.
+Message of an observation: ``images`` {camera: uint8 (H, W, 3)} and ``task_description`` (the instruction); for an
+embodiment that has them ``point_maps`` {camera: float32 (h, w, 3)}; for an expert ``privileged``: what the simulator
+tells it.
 """
 
 from __future__ import annotations
@@ -17,26 +18,21 @@ from thinkvla.evaluate.policy import PrivilegedObservation, entry
 
 def action_spec(embodiment: Embodiment) -> dict[str, DimSpec]:
     """One component, ``action``; its format spells every dimension's name, unit and range, so any difference shows."""
-    dimensions = zip(
-        embodiment.action_names,
-        embodiment.action_units,
-        embodiment.action_low,
-        embodiment.action_high,
-        strict=True,
-    )
-    described = ", ".join(f"{name} ({unit}) {low:g}..{high:g}" for name, unit, low, high in dimensions)
     bounds = (min(embodiment.action_low), max(embodiment.action_high))
-    return {"action": DimSpec("action", embodiment.action_dim, f"{described} at {embodiment.control_hz:g} Hz", bounds)}
+    return {"action": DimSpec("action", embodiment.action_dim, embodiment.action_format, bounds)}
 
 
 def observation_spec(embodiment: Embodiment) -> dict[str, DimSpec]:
-    """One component for each camera, with its image size in the format, and the instruction."""
-    height, width = embodiment.image_size
+    """One component for each camera and each of its point maps, with sizes in the format, and the instruction."""
     images = {
-        f"images/{camera}": DimSpec(f"images/{camera}", 0, f"rgb_hwc_uint8 {height}x{width}")
-        for camera in embodiment.cameras
+        f"images/{camera}": DimSpec(f"images/{camera}", 0, embodiment.image_format) for camera in embodiment.cameras
     }
-    return {**images, "language": LANGUAGE}
+    points: dict[str, DimSpec] = {}
+    if embodiment.point_map_size is not None:
+        rows, columns = embodiment.point_map_size
+        for name in (f"point_maps/{camera}" for camera in embodiment.cameras):
+            points[name] = DimSpec(name, 0, f"xyz_hwc_float32 {rows}x{columns}")
+    return {**images, **points, "language": LANGUAGE}
 
 
 def require_agreement(server: Any, benchmark: Any) -> None:
@@ -63,6 +59,8 @@ def encode_observation(observation: Observation) -> dict[str, Any]:
         "images": dict(observation.images),
         "task_description": observation.instruction,
     }
+    if observation.point_maps is not None:
+        message["point_maps"] = dict(observation.point_maps)
     if isinstance(observation, PrivilegedObservation):
         message["privileged"] = dict(observation.truth)
     return message
@@ -73,6 +71,7 @@ def decode_observation(message: Mapping[str, Any]) -> Observation:
     where = "observation message"
     images = entry(message, "images", Mapping, where)
     instruction = entry(message, "task_description", str, where)
+    maps = entry(message, "point_maps", Mapping, where) if "point_maps" in message else None
     if "privileged" not in message:
-        return Observation(images, instruction)
-    return PrivilegedObservation(images, instruction, entry(message, "privileged", Mapping, where))
+        return Observation(images, instruction, point_maps=maps)
+    return PrivilegedObservation(images, instruction, entry(message, "privileged", Mapping, where), point_maps=maps)

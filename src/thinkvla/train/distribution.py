@@ -75,6 +75,8 @@ def start(config: TrainConfig) -> Accelerator:
     }
     if rounded:  # DeepSpeed's "bf16" would round the head's parameters too
         settings["torch_autocast"] = {"enabled": True, "dtype": "bfloat16"}
+    if not torch.accelerator.is_available():
+        PartialState(cpu=True)  # accelerate, asked for DeepSpeed, would let each process without a GPU train alone
     return Accelerator(mixed_precision="no", deepspeed_plugin=DeepSpeedPlugin(hf_ds_config=settings))
 
 

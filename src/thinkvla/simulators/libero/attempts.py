@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, field
 from itertools import count
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
@@ -107,7 +108,7 @@ class Attempt:
                 about = json.loads(str(found["about"]))
                 images = {view: found[f"images_{view}"] for view in SPECIFICATIONS["libero"].cameras}
                 return Attempt(images=images, actions=found["actions"], point_maps=found["point_maps"], **about)
-        except (OSError, KeyError, ValueError, TypeError) as error:
+        except (OSError, EOFError, BadZipFile, KeyError, ValueError, TypeError) as error:
             raise ValueError(f"{path} is not a recorded attempt ({error}); remove it and generate again") from error
 
 

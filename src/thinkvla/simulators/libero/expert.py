@@ -10,23 +10,23 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from thinkvla.simulators.libero.grasping import FINGER_TIP, Grasp, best_grasp, turn_to
-from thinkvla.simulators.libero.truth import Goal, Hand, Region, Thing, Truth, Vector
-
-OPEN, CLOSED = 1.0, 0.0
-
-# Of a control step: the controller covers about a quarter of a commanded move, an eighth of a commanded turn.
-TRANSLATION = 0.05  # metres that a value of 1 asks for
-ROTATION = 0.5  # radians
-_GAIN = 2.0
-_TURN_GAIN = 3.0
-_FASTEST_TURN = 0.5
+from thinkvla.simulators.libero.fixtures import OPENED, close, drawer_of, hand_off, open_drawer, opened, turn_on
+from thinkvla.simulators.libero.grasping import Grasp, best_grasp, turn_to
+from thinkvla.simulators.libero.motion import (
+    CLOSED,
+    FINGER_TIP,
+    OPEN,
+    action,
+    funnel,
+    highest_between,
+    outside,
+)
+from thinkvla.simulators.libero.truth import Goal, Region, Thing, Truth, Vector
 
 # Metres.
 _HOVER = 0.045  # finger tips above the grip point's thing while moving sideways
 _OVER = 0.025  # lowest point above whatever stands in the way
-_NEAR = 0.006, 0.016  # off the grip point to close the fingers: horizontally, vertically
-_FUNNEL = 0.010, 0.030  # sideways way left at which the hand goes all the way down, and at which it stays up
+_NEAR = 0.006, 0.008  # off the grip point to close the fingers: horizontally, vertically
 
 
 class Expert:
@@ -37,65 +37,10 @@ class Expert:
         for goal in truth.goals:
             if goal.done and goal.predicate in ("in", "on") and _is_at(truth, goal.arguments[0]):
                 return _leave(truth, goal.arguments[0])
-        for goal in truth.goals:
+        for goal in sorted(truth.goals, key=lambda goal: _ORDER.index(goal.predicate)):
             if not goal.done:
                 return _SKILLS[goal.predicate](truth, goal)
         return action(truth.hand, np.zeros(3), 0.0, OPEN)
-
-
-def action(hand: Hand, move: Vector, turn: float, fingers: float, fastest: float = 1.0) -> NDArray[np.float32]:
-    """An action (7,): move by ``move`` metres, turn by ``turn`` radians about the vertical, palm down."""
-    rotation = _palm_down(hand.rotation, turn) @ hand.rotation.T
-    translation = np.clip(_GAIN * move / TRANSLATION, -fastest, fastest)
-    turning = np.clip(_TURN_GAIN * _rotation_vector(rotation) / ROTATION, -_FASTEST_TURN, _FASTEST_TURN)
-    return np.concatenate([translation, turning, [fingers]]).astype(np.float32)
-
-
-def _palm_down(hand: Vector, turn: float) -> Vector:
-    """(3, 3) the upright hand nearest to ``hand``, turned about the vertical."""
-    yaw = np.arctan2(hand[1, 0], hand[0, 0]) + turn
-    closing = np.array([np.cos(yaw), np.sin(yaw), 0.0])
-    down = np.array([0.0, 0.0, -1.0])
-    return np.stack([closing, np.cross(down, closing), down], axis=1)
-
-
-def _rotation_vector(rotation: Vector) -> Vector:
-    """(3,) axis times angle of a rotation matrix of less than half a turn."""
-    axis = np.array([rotation[2, 1] - rotation[1, 2], rotation[0, 2] - rotation[2, 0], rotation[1, 0] - rotation[0, 1]])
-    sine, cosine = float(np.linalg.norm(axis)) / 2, (float(np.trace(rotation)) - 1) / 2
-    return axis / 2 * (np.arctan2(sine, cosine) / sine if sine > 1e-9 else 1.0)
-
-
-def _funnel(way: Vector, up: float) -> Vector:
-    """The way left (3,) so that the hand moves sideways only near height ``up`` above it, and down only over the goal.
-
-    Args:
-        way: (3,) to the goal.
-        up: vertical way to the height at which to move sideways.
-    """
-    sideways = float(np.linalg.norm(way[:2]))
-    descent = float(np.clip((_FUNNEL[1] - sideways) / (_FUNNEL[1] - _FUNNEL[0]), 0.0, 1.0))
-    vertical = descent * way[2] + (1 - descent) * max(up, way[2])
-    freedom = float(np.clip(1.5 - max(up, 0.0) / 0.03, 0.0, 1.0)) if sideways > _FUNNEL[1] else 1.0
-    return np.array([freedom * way[0], freedom * way[1], vertical])
-
-
-def _highest_between(truth: Truth, start: Vector, end: Vector, reach: float, but: tuple[str, ...]) -> float:
-    """Height of the highest thing within ``reach`` metres of the straight way between two points, seen from above."""
-    way = (end - start)[:2]
-    length = float(way @ way)
-    highest = -np.inf
-    for thing in truth.things:
-        if thing.name in but:
-            continue
-        centre = thing.centre[:2]
-        along = float(np.clip((centre - start[:2]) @ way / length, 0.0, 1.0)) if length > 1e-9 else 0.0
-        nearest = start[:2] + along * way
-        local = (np.append(nearest, thing.centre[2]) - thing.position) @ thing.rotation
-        outside = np.maximum(np.maximum(thing.low - local, local - thing.high), 0.0)
-        if np.linalg.norm(outside) < reach:
-            highest = max(highest, thing.top)
-    return highest
 
 
 def _pick(truth: Truth, thing: Thing, grasp: Grasp | None = None) -> NDArray[np.float32]:
@@ -107,12 +52,11 @@ def _pick(truth: Truth, thing: Thing, grasp: Grasp | None = None) -> NDArray[np.
     slack = 2.0 if shutting else 1.0
     if np.linalg.norm(way[:2]) < slack * _NEAR[0] and abs(way[2]) < slack * _NEAR[1] and abs(turn) < 0.15 * slack:
         return action(hand, way, turn, CLOSED)
-    highest = max(_highest_between(truth, hand.position, grasp.point, 0.06, (thing.name,)) + _OVER, thing.top + _HOVER)
+    highest = max(highest_between(truth, hand.position, grasp.point, 0.06, (thing.name,)) + _OVER, thing.top + _HOVER)
     up = highest + FINGER_TIP - hand.position[2]
     if abs(turn) > 0.2 or hand.opening < 0.07:
         way = np.array([way[0], way[1], max(up, way[2])])
-        return action(hand, _funnel(way, up), turn, OPEN)
-    return action(hand, _funnel(way, up), turn, OPEN)
+    return action(hand, funnel(way, up), turn, OPEN)
 
 
 def _put(truth: Truth, thing: Thing, spot: Vector, over: float, but: tuple[str, ...]) -> NDArray[np.float32]:
@@ -127,19 +71,23 @@ def _put(truth: Truth, thing: Thing, spot: Vector, over: float, but: tuple[str, 
     """
     hand = truth.hand
     reach = 0.04 + float(np.linalg.norm((thing.high - thing.low)[:2])) / 2
-    highest = max(over, _highest_between(truth, hand.position, spot, reach, (thing.name, *but)) + _OVER)
+    highest = max(over, highest_between(truth, hand.position, spot, reach, (thing.name, *but)) + _OVER)
     way = np.append((spot - thing.position)[:2], spot[2] - thing.underside)
-    return action(hand, _funnel(way, highest - thing.underside), 0.0, CLOSED)
+    return action(hand, funnel(way, highest - thing.underside), 0.0, CLOSED)
 
 
 def _place(truth: Truth, goal: Goal) -> NDArray[np.float32]:
     """``in`` and ``on``: pick a thing up and put it where the goal says."""
-    thing = truth.thing(goal.arguments[0])
+    thing, target = truth.thing(goal.arguments[0]), goal.arguments[1]
+    region = truth.region(target) if truth.has_region(target) else None
+    drawer = None if region is None else drawer_of(truth, region)
+    if drawer is not None and opened(truth, drawer) < OPENED:
+        return open_drawer(truth, drawer)
+    if (off := hand_off(truth)) is not None:
+        return off
     if thing.name not in truth.hand.holding:
         return _pick(truth, thing)
-    target = goal.arguments[1]
-    if truth.has_region(target):
-        region = truth.region(target)
+    if region is not None:
         return _put(truth, thing, _spot(truth, goal, region), _rim_of(truth, region) + _OVER, (region.parent,))
     other = truth.thing(target)
     spot = np.append(other.position[:2], other.underside)
@@ -167,9 +115,7 @@ def _spot(truth: Truth, goal: Goal, region: Region) -> Vector:
 def _is_at(truth: Truth, name: str) -> bool:
     """Whether the hand is still around a thing."""
     thing, hand = truth.thing(name), truth.hand
-    local = (hand.position - thing.position) @ thing.rotation
-    outside = np.maximum(np.maximum(thing.low - local, local - thing.high), 0.0)
-    return name in hand.holding or bool(np.linalg.norm(outside) < 0.045)
+    return name in hand.holding or outside(thing, hand.position) < 0.045
 
 
 def _leave(truth: Truth, name: str) -> NDArray[np.float32]:
@@ -179,4 +125,14 @@ def _leave(truth: Truth, name: str) -> NDArray[np.float32]:
     return action(hand, np.array([0.0, 0.0, rise]), 0.0, OPEN)
 
 
-_SKILLS = {"in": _place, "on": _place}
+def _open(truth: Truth, goal: Goal) -> NDArray[np.float32]:
+    """``open``: a drawer."""
+    drawer = drawer_of(truth, truth.region(goal.arguments[0]))
+    if drawer is None:
+        raise ValueError(f"the expert cannot open '{goal.arguments[0]}': it is not a drawer")
+    return open_drawer(truth, drawer)
+
+
+_SKILLS = {"in": _place, "on": _place, "open": _open, "close": close, "turnon": turn_on}
+_ORDER = ("turnon", "open", "in", "on", "close")
+"""What is done first where a task has several goals."""

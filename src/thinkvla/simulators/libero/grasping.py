@@ -7,18 +7,43 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from thinkvla.simulators.libero.motion import FINGER_TIP
 from thinkvla.simulators.libero.truth import Thing, Truth, Vector
 
 FINGER_REACH = 0.040
 """Metres from the middle of the open hand to a finger's inner face."""
-FINGER_TIP = 0.011
-"""Metres that the finger tips reach beyond the grip point."""
 WIDEST = 0.070
 _DEPTH = 0.032
-_RIM_DEPTH = 0.030
+
+
+@dataclass(frozen=True)
+class Rim:
+    """A round, hollow thing, held with one finger inside.
+
+    Attributes:
+        depth: grip point below the rim, metres.
+        centre: its middle in its own frame where a handle moves the bounding box; else the box's.
+        radius: of the rim, metres; else half the box.
+        handle: sign of the own x axis along which a handle is; 0 without one.
+    """
+
+    depth: float
+    centre: tuple[float, float] | None = None
+    radius: float | None = None
+    handle: int = 0
+
+
+RIMS = {
+    "akita_black_bowl": Rim(0.030),
+    "white_bowl": Rim(0.030),
+    "plate": Rim(0.010),
+    "porcelain_mug": Rim(0.030, (0.017, 0.0), 0.042, -1),
+    "white_yellow_mug": Rim(0.030, (-0.018, 0.0), 0.046, 1),
+}
+KNOBS = {"moka_pot": 0.007}
+"""Things held by a knob on top of their origin, and the grip point's depth below it, metres."""
 _RIM_INSIDE = 0.008
-_RIMS = 12
-_RIM_CATEGORIES = {"akita_black_bowl": _RIM_DEPTH, "white_bowl": _RIM_DEPTH, "plate": 0.012}
+_RIM_ANGLES = np.arange(12) * 2 * np.pi / 12
 
 
 @dataclass(frozen=True)
@@ -36,8 +61,11 @@ class Grasp:
 
 def grasps(thing: Thing) -> Iterator[Grasp]:
     """Every way to hold a thing as it stands now."""
-    if thing.category in _RIM_CATEGORIES:
-        yield from _at_rim(thing, _RIM_CATEGORIES[thing.category])
+    if thing.category in RIMS:
+        yield from _at_rim(thing, RIMS[thing.category])
+    elif thing.category in KNOBS:
+        point = np.append(thing.position[:2], thing.top - KNOBS[thing.category])
+        yield from (Grasp(point, closing) for closing in np.eye(3)[:2])
     else:
         yield from _across(thing)
 
@@ -52,14 +80,17 @@ def _across(thing: Thing) -> Iterator[Grasp]:
             yield Grasp(point, closing / np.linalg.norm(closing))
 
 
-def _at_rim(thing: Thing, depth: float) -> Iterator[Grasp]:
+def _at_rim(thing: Thing, rim: Rim) -> Iterator[Grasp]:
     centre = thing.centre
-    radius = float((thing.high - thing.low)[:2].mean()) / 2 - _RIM_INSIDE
-    for angle in np.arange(_RIMS) * 2 * np.pi / _RIMS:
+    if rim.centre is not None:
+        centre = thing.position + thing.rotation @ np.array([*rim.centre, 0.0])
+    radius = rim.radius or float((thing.high - thing.low)[:2].mean()) / 2
+    for angle in _RIM_ANGLES:
         outward = np.array([np.cos(angle), np.sin(angle), 0.0])
-        point = centre + radius * outward
-        point[2] = max(thing.top - depth, thing.underside + FINGER_TIP + 0.001)
-        yield Grasp(point, outward)
+        if rim.handle * float(outward @ thing.rotation[:, 0]) < 0.5:
+            point = centre + (radius - _RIM_INSIDE) * outward
+            point[2] = max(thing.top - rim.depth, thing.underside + FINGER_TIP + 0.001)
+            yield Grasp(point, outward)
 
 
 def turn_to(hand: Vector, closing: Vector) -> float:
@@ -90,10 +121,10 @@ def _cost(truth: Truth, thing: Thing, grasp: Grasp) -> float:
 def _blocked(truth: Truth, thing: Thing, grasp: Grasp) -> int:
     """How many open fingers would come down on another thing."""
     reach = (FINGER_REACH + 0.012) * grasp.closing
-    fingers = grasp.point + np.stack([reach, -reach])
-    blocked = np.zeros(2, dtype=bool)
+    heights = np.array([[0.0, 0.0, 0.0], [0.0, 0.0, 0.03]])
+    fingers = (grasp.point + np.stack([reach, -reach]))[:, None] + heights
+    blocked = np.zeros(4, dtype=bool)
     for other in truth.things:
         if other.name != thing.name:
-            local = (fingers - other.position) @ other.rotation
-            blocked |= ((local > other.low - 0.012) & (local < other.high + 0.012)).all(axis=1)
-    return int(blocked.sum())
+            blocked |= other.hit(fingers.reshape(-1, 3), 0.012)
+    return int(blocked.reshape(2, 2).any(axis=1).sum())

@@ -35,11 +35,10 @@ class Sensor:
                 for body in self._below(root):
                     if not movable and model.body_jntnum[body]:
                         self._bodies[model.body(body).name] = (body, name, False, True)
-        self._boxes = {name: self._box(body, part) for name, (body, _, _, part) in self._bodies.items()}
+        self._solids_of = {name: self._solids(body, part) for name, (body, _, _, part) in self._bodies.items()}
         gripper = domain.robots[0].gripper
         self._fingers = [
-            {model.geom(geom).id for geom in gripper.important_geoms[side]}
-            for side in ("left_fingerpad", "right_fingerpad")
+            {model.geom(geom).id for geom in gripper.important_geoms[side]} for side in ("left_finger", "right_finger")
         ]
         self._owner = {}
         for name, (root, _, movable, _) in self._bodies.items():
@@ -61,9 +60,10 @@ class Sensor:
                 category,
                 data.xpos[body].copy(),
                 data.xmat[body].reshape(3, 3).copy(),
-                *self._boxes[name],
+                *_around(self._solids_of[name]),
                 movable=movable,
                 part=part,
+                solids=self._solids_of[name][: 0 if movable else None],
             )
             for name, (body, category, movable, part) in self._bodies.items()
         )
@@ -119,21 +119,19 @@ class Sensor:
                 found.append(body)
         return found[1:]
 
-    def _box(self, root: int, part: bool) -> tuple[Vector, Vector]:
-        """Bounding box of what collides, in the body's frame; of a fixture without what moves, of a part with it."""
+    def _solids(self, root: int, part: bool) -> Vector:
+        """(K, 2, 3) boxes around what collides, in the body's frame; of a fixture without the parts that move."""
         model, data = self._model, self._data
         bodies = [root, *(b for b in self._below(root) if part or not self._moves(b, root))]
         corners = np.array([[x, y, z] for x in (-1, 1) for y in (-1, 1) for z in (-1, 1)])
-        points = []
+        boxes = []
         for geom in range(model.ngeom):
             if model.geom_bodyid[geom] in bodies and (model.geom_contype[geom] or model.geom_conaffinity[geom]):
                 box = model.geom_aabb[geom]
                 world = (corners * box[3:] + box[:3]) @ data.geom_xmat[geom].reshape(3, 3).T + data.geom_xpos[geom]
-                points.append((world - data.xpos[root]) @ data.xmat[root].reshape(3, 3))
-        if not points:
-            return np.zeros(3), np.zeros(3)
-        every = np.concatenate(points)
-        return every.min(axis=0), every.max(axis=0)
+                local = (world - data.xpos[root]) @ data.xmat[root].reshape(3, 3)
+                boxes.append([local.min(axis=0), local.max(axis=0)])
+        return np.array(boxes).reshape(-1, 2, 3)
 
     def _moves(self, body: int, root: int) -> bool:
         """Whether a joint lies between a body and ``root``."""
@@ -142,3 +140,10 @@ class Sensor:
                 return True
             body = int(self._model.body_parentid[body])
         return False
+
+
+def _around(boxes: Vector) -> tuple[Vector, Vector]:
+    """Lower and upper corner of all boxes together; a point at the origin when there are none."""
+    if not len(boxes):
+        return np.zeros(3), np.zeros(3)
+    return boxes[:, 0].min(axis=0), boxes[:, 1].max(axis=0)

@@ -6,7 +6,7 @@ World frame: LIBERO's own. Metres; +x forward from the robot over the table, +y 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from itertools import product
 from typing import Any
 
@@ -30,6 +30,8 @@ class Thing:
         high: (3,) upper corner.
         movable: whether it lies free; False for fixtures and their parts.
         part: whether it is a part of a fixture.
+        solids: (K, 2, 3) lower and upper corners of what it is made of, in its own frame, metres; of fixtures and their
+            parts alone: an object counts as its bounding box.
     """
 
     name: str
@@ -40,6 +42,7 @@ class Thing:
     high: Vector
     movable: bool
     part: bool = False
+    solids: Vector = field(default_factory=lambda: np.zeros((0, 2, 3)))
 
     @property
     def corners(self) -> Vector:
@@ -52,6 +55,14 @@ class Thing:
         """(3,) middle of its bounding box, world frame."""
         centre: Vector = self.position + self.rotation @ ((self.low + self.high) / 2)
         return centre
+
+    def hit(self, points: Vector, margin: float) -> NDArray[np.bool_]:
+        """Which of the points (N, 3) lie in it or within about ``margin`` metres."""
+        local = (points - self.position) @ self.rotation
+        boxes = self.solids if len(self.solids) else np.stack([self.low, self.high])[None]
+        inside = (local[:, None] > boxes[:, 0] - margin) & (local[:, None] < boxes[:, 1] + margin)
+        hit: NDArray[np.bool_] = inside.all(axis=2).any(axis=1)
+        return hit
 
     @property
     def top(self) -> float:
@@ -161,7 +172,7 @@ class Truth:
             )
         return Truth(
             hand=Hand(**_arrays(values["hand"]) | {"holding": tuple(values["hand"]["holding"])}),
-            things=tuple(Thing(**_arrays(thing)) for thing in values["things"]),
+            things=tuple(_thing(thing) for thing in values["things"]),
             regions=tuple(Region(**_arrays(region)) for region in values["regions"]),
             joints=dict(values["joints"]),
             goals=tuple(Goal(g["predicate"], tuple(g["arguments"]), g["done"]) for g in values["goals"]),
@@ -182,6 +193,10 @@ def _plain(value: Any) -> Any:
     if isinstance(value, np.ndarray):
         return value.tolist()
     return [_plain(item) for item in value] if isinstance(value, (list, tuple)) else value
+
+
+def _thing(values: Mapping[str, Any]) -> Thing:
+    return Thing(**_arrays(values) | {"solids": np.array(values["solids"]).reshape(-1, 2, 3)})
 
 
 def _arrays(values: Mapping[str, Any]) -> dict[str, Any]:
