@@ -53,9 +53,8 @@ def main() -> None:
     try:
         sys.exit(run(arguments))
     except ModuleNotFoundError as error:
-        _fail(
-            f"'{error.name}' is not installed; install the extras of this command: pip install 'thinkvla[train,eval,serve]'"
-        )
+        extras = "thinkvla[train,eval,serve]"
+        _fail(f"'{error.name}' is not installed; install the extras of this command: pip install '{extras}'")
     except (ValueError, RuntimeError) as error:
         if not _raised_here(error):  # a fault, not a user's mistake: show where it happened
             raise
