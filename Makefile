@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 OPENPI := build/openpi
 
-.PHONY: demo test lint lock clean
+.PHONY: demo test lint lock clean plugin-test
 
 demo: $(STAMP)
 	$(BIN)/thinkvla demo
@@ -18,6 +18,22 @@ lint: $(STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+# The LeRobot plugin, in an environment of its own: LeRobot wants Python 3.12 and other versions of torch and transformers.
+PYTHON312 ?= $(shell for python in python3.12 $$HOME/.pyenv/versions/3.12*/bin/python3.12; do \
+	$$python --version >/dev/null 2>&1 && command -v $$python && break; done)
+PLUGIN := plugins/lerobot_policy_thinkvla
+LEROBOT := build/lerobot
+
+plugin-test: $(LEROBOT)/.installed
+	cd $(PLUGIN) && OMP_NUM_THREADS=1 $(CURDIR)/$(LEROBOT)/bin/python -m pytest
+
+$(LEROBOT)/.installed: $(PLUGIN)/requirements.lock $(PLUGIN)/pyproject.toml pyproject.toml
+	test -n "$(PYTHON312)" || { echo "plugin-test needs Python 3.12: make plugin-test PYTHON312=PATH"; exit 2; }
+	test -d $(LEROBOT) || $(PYTHON312) -m venv $(LEROBOT)
+	$(LEROBOT)/bin/python -m pip install --quiet --disable-pip-version-check --requirement $(PLUGIN)/requirements.lock
+	$(LEROBOT)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --editable . --editable $(PLUGIN)
+	touch $@
 
 $(STAMP): pyproject.toml requirements.lock scripts/system_libraries.sh
 	sh scripts/system_libraries.sh $(PYTHON)

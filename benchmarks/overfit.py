@@ -18,7 +18,8 @@ import common
 
 from thinkvla.backbones.build import BackboneConfig
 from thinkvla.data.generate import GenerateOptions, generate
-from thinkvla.evaluate.run import EvaluateOptions, evaluate
+from thinkvla.evaluate.options import EvaluateOptions
+from thinkvla.evaluate.run import evaluate
 from thinkvla.recipes.tabletop import tabletop
 from thinkvla.tabletop.demonstrate import NO_NOISE
 from thinkvla.train.loop import train

@@ -51,9 +51,9 @@ def tabletop_lengths(prompts: Prompts, scenes: int) -> tuple[list[int], list[int
             state = world.state()
             for row in spatial_rows(state, "front", rng):
                 text = render_question(row.question, {letter: getattr(row, letter) for letter in LETTERS})
-                spatial.append(len(prompts.question(text, row.answer_cot, [16], spatial=True).ids))
+                spatial.append(len(prompts.conversation([(text, row.answer_cot)], [16], spatial=True).ids))
             for other in general_rows(state, "front", rng):
-                general.append(len(prompts.question(other.question, other.answer, [16], spatial=False).ids))
+                general.append(len(prompts.conversation([(other.question, other.answer)], [16]).ids))
     return spatial, general
 
 

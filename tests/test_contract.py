@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -66,3 +67,41 @@ def test_embodiment_round_trip() -> None:
     for wrong in (values | {"arms": 2}, {k: v for k, v in values.items() if k != "cameras"}):
         with pytest.raises(ContractError, match=r"\['(arms|cameras)'\] are missing or unknown"):
             Embodiment.from_dict(wrong)
+
+
+WITH_POINTS = replace(EMBODIMENT, point_map_size=(24, 24))
+
+
+def with_maps(**maps: Any) -> Observation:
+    good: dict[str, Any] = {camera: np.zeros((24, 24, 3), np.float32) for camera in EMBODIMENT.cameras}
+    kept = {camera: points for camera, points in (good | maps).items() if points is not None}
+    return replace(observation("lift it"), point_maps=kept)
+
+
+def test_good_point_maps() -> None:
+    with_maps().check(WITH_POINTS)
+    assert Embodiment.from_dict(WITH_POINTS.to_dict()) == WITH_POINTS
+    assert "point_map_size" not in EMBODIMENT.to_dict()
+
+
+def test_point_maps_are_for_embodiments_that_have_them() -> None:
+    with pytest.raises(ContractError, match="embodiment 'test_arm' has none; leave them out"):
+        with_maps().check(EMBODIMENT)
+    with pytest.raises(ContractError, match=r"expected one for each of \['front', 'wrist'\].*got None"):
+        observation("lift it").check(WITH_POINTS)
+
+
+@pytest.mark.parametrize(
+    ("maps", "message"),
+    [
+        ({"wrist": None}, r"expected one for each of .*got \['front'\]"),
+        ({"top": np.zeros((24, 24, 3), np.float32)}, r"got \['front', 'top', 'wrist'\]"),
+        ({"front": np.zeros((24, 24, 3))}, r"\['front'\]: expected a float32 array \(24, 24, 3\).*got float64"),
+        ({"front": np.zeros((8, 24, 3), np.float32)}, r"got float32 \(8, 24, 3\)"),
+        ({"front": [0.0]}, "got list"),
+        ({"front": np.full((24, 24, 3), np.nan, np.float32)}, "a point is not finite"),
+    ],
+)
+def test_bad_point_maps(maps: dict[str, Any], message: str) -> None:
+    with pytest.raises(ContractError, match=message):
+        with_maps(**maps).check(WITH_POINTS)

@@ -11,18 +11,27 @@ import numpy as np
 import pytest
 
 from thinkvla.cli import run
+from thinkvla.environments.process import problem
+from thinkvla.environments.table import find_environment
+from thinkvla.evaluate.benchmarks import find_benchmark
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), ROOT / "benchmarks" / "README.md"]
 
+SOUP = "pick_up_the_alphabet_soup_and_place_it_in_the_basket"
 # What makes a command small enough for a test, by how it begins (the first counts); all else is as shown.
 SMALL = {
+    "eval expert --benchmark libero_object": "--episodes 1 --workers 1 --tasks " + SOUP,
     "diagnose": "--observations 2",
     "eval runs/tabletop/policy --qa": "--questions 1 --limit 20",
     "eval tabletop_r7 --qa": "--questions 1 --limit 20",
+    "data generate --output data/real_arm": "--suites height --tasks red_cube_on_blue_plate --per-task 2 --questions 2",
     "data generate": "--episodes 2 --questions 2 --workers 1",
+    "run": "--limits.seconds 1 --limits.late-steps 10000 --limits.max-age-s 60 --limits.answer-s 60 "
+    "--limits.watchdog-s 60",
     "train": "--steps 2 --batch-size 2 --question-batch-size 2 --optimizer.warmup-steps 1 --data.workers 0",
     "grid": "--suites object --perturbations none camera --levels 1 --episodes 1 --videos 0",
+    "bench": "--rounds 3 --warm-up 1",
     "eval": "--episodes 1 --tasks red_cube_on_blue_plate --videos 0 --workers 1",
 }
 
@@ -40,10 +49,21 @@ def commands() -> Iterator[str]:
                     yield line.split("  #")[0].strip()
 
 
+def environment(command: str) -> str | None:
+    """The simulator's environment that a command needs."""
+    if (named := re.search(r"thinkvla env \w+ (\w+)", command)) is not None:
+        return named[1]
+    benchmark = re.search(r"--benchmark (\w+)", command)
+    return None if benchmark is None else find_benchmark(benchmark[1]).environment
+
+
 @pytest.mark.slow
 def test_commands_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     for command in dict.fromkeys(commands()):
+        needed = environment(command)
+        if needed is not None and problem(find_environment(needed)) is not None:
+            continue  # tests/simulators says what is not installed
         arguments = shlex.split(command)[1:]
         beginning = next((words for words in SMALL if command.startswith(f"thinkvla {words}")), None)
         if beginning is not None and "--help" not in arguments:

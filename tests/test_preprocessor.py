@@ -11,7 +11,7 @@ from tiny_models import EMBODIMENT, build, robot_batch
 
 from thinkvla.backbones.tiny import tiny_image_processor
 from thinkvla.contract import Normalization
-from thinkvla.preprocessor import ActionNormalizer, _keeps_size, _patches
+from thinkvla.preprocessor import ActionNormalizer, _keeps_size, prepare_images
 
 STATISTICS = {
     "min": np.array([-2.0, 0.0, 1.0, -1.0, -1.0, -1.0, -1.0]),
@@ -94,7 +94,10 @@ def test_images_that_keep_their_size_are_prepared_as_the_processor_does() -> Non
     images = np.random.default_rng(0).integers(0, 256, (3, 96, 96, 3), dtype=np.uint8)
     expected = processor(images=list(images), return_tensors="pt")
     assert _keeps_size(processor, images[0].shape)
-    pixels, grids = _patches(processor, images)
+    pixels, grids, sizes = prepare_images(processor, list(images))
+    assert pixels is not None
+    assert grids is not None
+    assert sizes == [16] * 3
     torch.testing.assert_close(pixels, expected["pixel_values"], rtol=0, atol=1e-6)
     assert torch.equal(grids, expected["image_grid_thw"])
     assert not _keeps_size(processor, (100, 96, 3))

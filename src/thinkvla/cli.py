@@ -1,4 +1,4 @@
-"""The command line: ``thinkvla demo | data | train | eval | grid | diagnose | serve | export | report | doctor``.
+"""The command line of thinkvla: every subcommand, imported when it is asked for.
 
 Every option is a field of a configuration dataclass; ``thinkvla COMMAND --help`` shows them all with their defaults.
 """
@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import tyro
 from rich.console import Console
+from rich.table import Table
 
 from thinkvla import __version__
 
@@ -25,17 +26,26 @@ USAGE = """usage: thinkvla COMMAND ...
 
   demo                 demonstrations, co-training, closed-loop evaluation and a report, in minutes
   data generate        write tabletop demonstrations and questions
+  data generate --benchmark libero_object
+                       the same in LIBERO: libero_object, libero_spatial, libero_goal, libero_10
   data validate PATH   look for anything wrong in a data set
   data refresh PATH    compute the statistics of a data set again
   train RECIPE         co-train a policy; recipes are listed by 'thinkvla train'
-  eval CHECKPOINT      success rate in closed loop, with intervals and videos
+  eval CHECKPOINT      success rate in closed loop, with intervals and videos; --benchmark NAME names where
   eval MODEL --qa      how well a policy or a plain Qwen3-VL answers held-out 2D and 3D questions
+  bench CHECKPOINT     how long an action chunk takes: preprocessing, network and transport apart
   grid CHECKPOINT      success rates over suites and perturbations, resumable, with a table
+  run POLICY           drive a robot, with watchdog, emergency stop and recording; or the tabletop in real time
   diagnose attention | geometry | gap CHECKPOINT ...
                        what policies look at, their 3D features, how alike the anchor is under both prompts
   serve CHECKPOINT     a policy for robots, over openpi's and vla-eval's protocols, behind guards
   export RUN FOLDER    a policy as a Hugging Face folder with a model card
   report               one self-contained HTML page from results
+  results FOLDER       the table of all benchmarks: paper, best public policy, ours, verdicts
+  results keep POLICY EVALUATIONS
+                       a small file of a policy's evaluations for that table
+  env install NAME     make a simulator's isolated environment; 'thinkvla env' lists them
+  env check NAME       whether it works: versions, rendering, one rendered frame
   doctor               what is installed, and whether rendering works
 
 thinkvla COMMAND --help lists the options of a command."""
@@ -53,8 +63,10 @@ def main() -> None:
     try:
         sys.exit(run(arguments))
     except ModuleNotFoundError as error:
-        extras = "thinkvla[train,eval,serve]"
-        _fail(f"'{error.name}' is not installed; install the extras of this command: pip install '{extras}'")
+        _fail(
+            f"'{error.name}' is not installed; install the extras of this command: pip install "
+            "'thinkvla[train,eval,serve]'"
+        )
     except (ValueError, RuntimeError) as error:
         if not _raised_here(error):  # a fault, not a user's mistake: show where it happened
             raise
@@ -70,13 +82,20 @@ def run(arguments: Sequence[str]) -> int:
         ("data", "refresh"): _refresh,
         ("train",): _train,
         ("eval",): _evaluate,
+        ("bench",): _bench,
         ("grid",): _grid,
+        ("run",): _run_robot,
         ("diagnose", "attention"): _attention,
         ("diagnose", "geometry"): _geometry,
         ("diagnose", "gap"): _gap,
         ("serve",): _serve,
         ("export",): _export,
         ("report",): _report,
+        ("results", "keep"): _keep_results,
+        ("results",): _results,
+        ("env", "install"): _install_environment,
+        ("env", "check"): _check_environment,
+        ("env",): _list_environments,
         ("doctor",): _doctor,
     }
     for words, command in commands.items():
@@ -93,6 +112,11 @@ def _demo(arguments: list[str]) -> int:
 
 
 def _generate(arguments: list[str]) -> int:
+    if any(argument.split("=")[0] == "--benchmark" for argument in arguments):
+        from thinkvla.simulators.libero.generate import GenerateLiberoOptions, generate_libero
+
+        generate_libero(tyro.cli(GenerateLiberoOptions, args=arguments, prog="thinkvla data generate"))
+        return 0
     from thinkvla.data.generate import GenerateOptions, generate
 
     generate(tyro.cli(GenerateOptions, args=arguments, prog="thinkvla data generate"))
@@ -169,7 +193,8 @@ def _train(arguments: list[str]) -> int:
 
 
 def _evaluate(arguments: list[str]) -> int:
-    from thinkvla.evaluate.run import EvaluateOptions, evaluate
+    from thinkvla.evaluate.options import EvaluateOptions
+    from thinkvla.evaluate.run import evaluate
 
     if "--qa" in arguments:
         return _evaluate_answers([argument for argument in arguments if argument != "--qa"])
@@ -181,9 +206,10 @@ def _evaluate(arguments: list[str]) -> int:
 
 
 def _evaluate_answers(arguments: list[str]) -> int:
+    from thinkvla.evaluate.options import EvaluateOptions
     from thinkvla.evaluate.qa import QAOptions, evaluate_qa
     from thinkvla.evaluate.qa_table import qa_table
-    from thinkvla.evaluate.run import EXPERT, EvaluateOptions
+    from thinkvla.evaluate.run import EXPERT
 
     known = {field.name for field in fields(QAOptions)}
     closed_loop = {field.name for field in fields(EvaluateOptions)} - known
@@ -203,12 +229,28 @@ def _evaluate_answers(arguments: list[str]) -> int:
     return 0
 
 
+def _bench(arguments: list[str]) -> int:
+    from thinkvla.bench import BenchOptions, bench, bench_table
+
+    Console().print(bench_table(bench(tyro.cli(BenchOptions, args=arguments, prog="thinkvla bench"))))
+    return 0
+
+
 def _grid(arguments: list[str]) -> int:
     from thinkvla.evaluate.grid import GridOptions, grid_table, run_grid
 
     options = tyro.cli(GridOptions, args=arguments, prog="thinkvla grid")
     Console().print(grid_table(run_grid(options)))
     return 0
+
+
+def _run_robot(arguments: list[str]) -> int:
+    from thinkvla.robot.run import WENT_WELL, RunOptions, run
+
+    options = tyro.cli(RunOptions, args=arguments, prog="thinkvla run")
+    result = run(options)
+    print(f"{result.ended} after {len(result.actions)} steps: {result.reason}; recorded in {options.output}")
+    return 0 if result.ended in WENT_WELL else 1
 
 
 def _attention(arguments: list[str]) -> int:
@@ -277,6 +319,81 @@ def _report(arguments: list[str]) -> int:
 
     print(tyro.cli(write, args=arguments, prog="thinkvla report"))
     return 0
+
+
+def _keep_results(arguments: list[str]) -> int:
+    from thinkvla.results.keep import KeepOptions, keep
+
+    print(keep(tyro.cli(KeepOptions, args=arguments, prog="thinkvla results keep")))
+    return 0
+
+
+def _results(arguments: list[str]) -> int:
+    from thinkvla.results.page import write_page
+
+    def write(results: tyro.conf.Positional[Path], output: Path = Path("docs/results.md")) -> Path:
+        """The table of all benchmarks: the paper, the best public policy, ours, and verdicts by a rule.
+
+        Args:
+            results: folder of the files that 'thinkvla results keep' writes.
+            output: the page, Markdown; an older one is replaced.
+        """
+        return write_page(results, output)
+
+    print(tyro.cli(write, args=arguments, prog="thinkvla results"))
+    return 0
+
+
+def _list_environments(arguments: list[str]) -> int:
+    from thinkvla.environments.process import problem
+    from thinkvla.environments.table import ENVIRONMENTS
+
+    tyro.cli(lambda: None, args=arguments, prog="thinkvla env")
+    table = Table("environment", "for", "download", "disk", "state")
+    for name, one in ENVIRONMENTS.items():
+        state = problem(one) or f"complete: {one.folder}"
+        table.add_row(name, one.what, f"{one.download:g} GB", f"{one.disk:g} GB", state)
+    Console().print(table)
+    return 0
+
+
+def _install_environment(arguments: list[str]) -> int:
+    from thinkvla.environments.install import install
+
+    def chosen(
+        name: tyro.conf.Positional[str],
+        python: Path | None = None,
+        repository: Path | None = None,
+        assets: Path | None = None,
+    ) -> tuple[str, Path | None, Path | None, Path | None]:
+        """Make a simulator's isolated environment from its lock file; what is complete is left alone.
+
+        Args:
+            name: of the environment; 'thinkvla env' lists them.
+            python: interpreter to make it of, where its packages need another version than thinkvla's own.
+            repository: your copy of the benchmark's repository, for an environment that needs one (libero_plus).
+            assets: folder to which you unpacked the benchmark's archive of assets.
+        """
+        return name, python, repository, assets
+
+    print(install(*tyro.cli(chosen, args=arguments, prog="thinkvla env install")))
+    return 0
+
+
+def _check_environment(arguments: list[str]) -> int:
+    from thinkvla.environments.check import check
+
+    def chosen(name: tyro.conf.Positional[str]) -> str:
+        """Whether an environment works: its versions, its rendering backend, one rendered frame.
+
+        Args:
+            name: of the environment.
+        """
+        return name
+
+    report = check(tyro.cli(chosen, args=arguments, prog="thinkvla env check"))
+    Console().print(report.table())
+    return 1 if report.problems else 0
 
 
 def _doctor(arguments: list[str]) -> int:

@@ -7,7 +7,7 @@ the field, what was expected and what to do.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 Image = NDArray[np.uint8]
 Actions = NDArray[np.float32]
+Points = NDArray[np.float32]
 Normalization = Literal["min_max", "quantile", "range"]
 Rotation = Literal["axis_angle", "roll_pitch_yaw", "quaternion", "rotation_6d"]
 
@@ -37,6 +38,8 @@ class Embodiment:
         action_low: smallest value per dimension.
         action_high: largest value per dimension.
         rotation: form of the rotation in the action; None where it is not said.
+        point_map_size: (rows, columns) of every camera's map of true 3D points, where observations bring them; None
+            for images alone.
     """
 
     name: str
@@ -48,12 +51,13 @@ class Embodiment:
     action_low: tuple[float, ...]
     action_high: tuple[float, ...]
     rotation: Rotation | None = None
+    point_map_size: tuple[int, int] | None = None
 
     def __post_init__(self) -> None:
-        for field in ("action_units", "action_low", "action_high"):
-            if len(getattr(self, field)) != self.action_dim:
+        for name in ("action_units", "action_low", "action_high"):
+            if len(getattr(self, name)) != self.action_dim:
                 raise ContractError(
-                    f"embodiment '{self.name}': {field} has {len(getattr(self, field))} entries, action_names "
+                    f"embodiment '{self.name}': {name} has {len(getattr(self, name))} entries, action_names "
                     f"{self.action_dim}; give one per action dimension"
                 )
         if self.rotation not in (None, *get_args(Rotation)):
@@ -87,7 +91,7 @@ class Embodiment:
     def from_dict(values: Mapping[str, Any]) -> Embodiment:
         """Rebuild from :meth:`to_dict`; raises ContractError for missing or unknown keys."""
         expected = set(Embodiment.__dataclass_fields__)
-        wrong = sorted((set(values) | {"rotation"}) ^ expected)
+        wrong = sorted((set(values) | {"rotation", "point_map_size"}) ^ expected)
         if wrong:
             raise ContractError(f"embodiment: keys {wrong} are missing or unknown; expected {sorted(expected)}")
         fields: dict[str, Any] = {key: tuple(v) if isinstance(v, list) else v for key, v in values.items()}
@@ -101,10 +105,13 @@ class Observation:
     Attributes:
         images: camera name → uint8 (H, W, 3) RGB.
         instruction: the task in words.
+        point_maps: camera → float32 (h, w, 3), the true 3D point behind each block of pixels, metres in the robot's
+            base frame; None unless the embodiment has them.
     """
 
     images: Mapping[str, Image]
     instruction: str
+    point_maps: Mapping[str, Points] | None = field(default=None, kw_only=True)
 
     def check(self, embodiment: Embodiment) -> None:
         """Raise ContractError unless every camera is there with the right shape and dtype, and there is a task."""
@@ -123,6 +130,7 @@ class Observation:
             )
         if not self.instruction.strip():
             raise ContractError("observation.instruction is empty; say what the robot should do")
+        _check_point_maps(self.point_maps, embodiment)
 
 
 @dataclass(frozen=True)
@@ -148,6 +156,29 @@ def check_image(image: Any, image_size: tuple[int, int], field: str) -> None:
         raise ContractError(f"{field}: expected a uint8 array in 0..255, got {found}; convert it before sending")
     if image.shape != expected:
         raise ContractError(f"{field}: expected shape {expected} (height, width, RGB), got {image.shape}; resize it")
+
+
+def _check_point_maps(maps: Mapping[str, Any] | None, embodiment: Embodiment) -> None:
+    """Raise ContractError unless there is a finite map for each camera, or none where the embodiment has none."""
+    if embodiment.point_map_size is None:
+        if maps is not None:
+            raise ContractError(f"observation.point_maps: embodiment '{embodiment.name}' has none; leave them out")
+        return
+    if maps is None or set(maps) != set(embodiment.cameras):
+        raise ContractError(
+            f"observation.point_maps: expected one for each of {list(embodiment.cameras)}, which embodiment "
+            f"'{embodiment.name}' needs, got {None if maps is None else sorted(maps)}"
+        )
+    expected = (*embodiment.point_map_size, 3)
+    for camera, points in maps.items():
+        if not isinstance(points, np.ndarray) or points.dtype != np.float32 or points.shape != expected:
+            found = f"{points.dtype} {points.shape}" if isinstance(points, np.ndarray) else type(points).__name__
+            raise ContractError(
+                f"observation.point_maps['{camera}']: expected a float32 array {expected} (rows, columns, xyz), "
+                f"got {found}"
+            )
+        if not np.isfinite(points).all():
+            raise ContractError(f"observation.point_maps['{camera}']: a point is not finite; send metres")
 
 
 def check_actions(actions: Any, embodiment: Embodiment, field: str) -> None:

@@ -15,8 +15,9 @@ from pathlib import Path
 from rich.console import Console
 
 from thinkvla.data.generate import GenerateOptions, generate
+from thinkvla.evaluate.options import EvaluateOptions
 from thinkvla.evaluate.report import write_report
-from thinkvla.evaluate.run import EvaluateOptions, evaluate
+from thinkvla.evaluate.run import evaluate
 from thinkvla.recipes.tabletop import adapt
 from thinkvla.train.loop import train
 

@@ -1,4 +1,4 @@
-"""Is this machine ready? Versions, the accelerator, and one rendered frame."""
+"""Is this machine ready? Versions, the accelerator, one rendered frame, and the simulators' environments."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
+from thinkvla.environments.check import check, installed
 from thinkvla.versions import versions
 
 
@@ -18,8 +19,12 @@ def doctor() -> int:
     table.add_row("accelerator", gpu)
     rendering, works = _rendering()
     table.add_row("rendering", rendering)
-    Console().print(table)
-    return 0 if works else 1
+    console = Console()
+    console.print(table)
+    reports = [check(name) for name in installed()]
+    for report in reports:
+        console.print(report.table())
+    return 0 if works and not any(report.problems for report in reports) else 1
 
 
 def _rendering() -> tuple[str, bool]:

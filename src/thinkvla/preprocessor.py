@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from PIL import Image as Pillow
 from torch import Tensor
 
 from thinkvla.contract import ActionChunk, Embodiment, Image, Normalization, Observation
@@ -23,6 +25,8 @@ from thinkvla.crops import check_area, cropped, middle_window
 from thinkvla.method.batch import LENGTH_STEP, QuestionBatch, RobotBatch, Tokens, labelled_batch, pad_prompts
 from thinkvla.method.config import MethodConfig
 from thinkvla.method.prompts import Prompt, Prompts
+from thinkvla.patches import Patches
+from thinkvla.points import CODE_SIZE, point_codes
 from thinkvla.question_packing import packed_batch
 
 FILE = "thinkvla_preprocessor.json"
@@ -162,7 +166,8 @@ class Preprocessor:
         prompts: the three prompts over that tokenizer.
 
     Raises:
-        ValueError: the embodiments differ in number of views, image size or action size, or share a name.
+        ValueError: the embodiments differ in number of views, image size or action size, or share a name; or a policy
+            that is given points cannot be, or an embodiment brings points to one that is not.
     """
 
     def __init__(
@@ -179,6 +184,7 @@ class Preprocessor:
     ) -> None:
         check_area(crop)
         self.robots = _by_name([Robot(embodiment, normalizer), *others])
+        _check_points(method, [robot.embodiment for robot in self.robots.values()], crop)
         self.crop = crop
         self.method = method
         self.tokenizer = tokenizer
@@ -246,8 +252,9 @@ class Preprocessor:
         ]
         actions = np.stack([r.normalizer.normalize(s.actions) for r, s in zip(robots, samples, strict=True)])
         geometry = [s.geometry for s in samples if s.geometry is not None]
+        points = self.points([s.observation for s in samples], _grid(grids), [r.embodiment for r in robots])
         return RobotBatch(
-            pad_prompts(prompts, pixels, grids, LENGTH_STEP),
+            replace(pad_prompts(prompts, pixels, grids, LENGTH_STEP), points_NhwG=points),
             torch.from_numpy(actions),
             torch.from_numpy(np.stack([s.valid for s in samples])),
             torch.from_numpy(np.stack(geometry)) if geometry else None,
@@ -272,15 +279,52 @@ class Preprocessor:
             return labelled_batch(prompts, pixels, grids)
         return packed_batch(prompts, [len(s.images) for s in samples], pixels, grids)
 
+    @cached_property
+    def view_size(self) -> tuple[int, int]:
+        """(height, width) at which the image processor shows a view: multiples of its patches."""
+        if _keeps_size(self.image_processor, (*self.image_size, 3)):
+            return self.image_size
+        shown = self.image_processor(images=[np.zeros((*self.image_size, 3), np.uint8)], return_tensors="pt")
+        _, rows, columns = shown["image_grid_thw"][0].tolist()
+        return rows * self.image_processor.patch_size, columns * self.image_processor.patch_size
+
+    def views(self, observations: Sequence[Observation]) -> Image:
+        """What a deployed policy is shown of B observations: uint8 (B · V, H, W, 3) of :attr:`view_size`.
+
+        Cut into ``Patches``, they are the pixels of :meth:`act_tokens`. Raises ContractError as that does.
+        """
+        height, width = self.view_size
+        images = self._shown(observations, [self.embodiment] * len(observations), None)
+        if self.view_size != self.image_size:
+            resample = self.image_processor.resample
+            images = [np.asarray(Pillow.fromarray(i).resize((width, height), resample)) for i in images]
+        return np.stack(images)
+
     def act_tokens(self, observations: Sequence[Observation]) -> Tokens:
         """Action prompts of B observations: what a deployed policy sees."""
         views = len(self.embodiment.cameras)
-        windows = np.tile(np.array(middle_window(self.crop), np.float32), (len(observations), views, 1))
-        pixels, grids, sizes = self._images(observations, [self.embodiment] * len(observations), windows)
+        pixels, grids, sizes = self._images(observations, [self.embodiment] * len(observations), None)
         prompts: list[Prompt] = [
             self.prompts.action(o.instruction, sizes[i * views : (i + 1) * views]) for i, o in enumerate(observations)
         ]
-        return pad_prompts(prompts, pixels, grids)
+        points = self.points(observations, _grid(grids))
+        return replace(pad_prompts(prompts, pixels, grids), points_NhwG=points)
+
+    def points(
+        self, observations: Sequence[Observation], grid: tuple[int, int], embodiments: Sequence[Embodiment] = ()
+    ) -> Tensor | None:
+        """Codes (B · V, h, w, G) of checked observations' 3D points; None unless the method is given points.
+
+        Args:
+            observations: B of them.
+            grid: (h, w) patches of a view.
+            embodiments: each one's; default the only one there is.
+        """
+        if not self.method.explicit_points:
+            return None
+        pairs = list(zip(observations, embodiments or [self.embodiment] * len(observations), strict=True))
+        maps = np.stack([[o.point_maps[camera] for camera in e.cameras] for o, e in pairs])  # type: ignore[index]
+        return point_codes(torch.from_numpy(maps), grid, "method.explicit_points").flatten(0, 1)
 
     def action_chunks(self, normalized_BCA: Tensor) -> list[ActionChunk]:
         """Network outputs → robot actions, one checked chunk per observation."""
@@ -330,16 +374,53 @@ class Preprocessor:
         )
 
     def _images(
-        self, observations: Sequence[Observation], embodiments: Sequence[Embodiment], windows_BV4: NDArray[np.float32]
+        self,
+        observations: Sequence[Observation],
+        embodiments: Sequence[Embodiment],
+        windows_BV4: NDArray[np.float32] | None,
     ) -> tuple[Tensor | None, Tensor | None, list[int]]:
+        return prepare_images(self.image_processor, self._shown(observations, embodiments, windows_BV4))
+
+    def _shown(
+        self,
+        observations: Sequence[Observation],
+        embodiments: Sequence[Embodiment],
+        windows_BV4: NDArray[np.float32] | None,
+    ) -> list[Image]:
+        """All views in order, each checked and cropped to its window, or to the one in the middle."""
         pairs = list(zip(observations, embodiments, strict=True))
         for observation, embodiment in pairs:
             observation.check(embodiment)
         images = [o.images[camera] for o, e in pairs for camera in e.cameras]
-        if self.crop < 1:
-            windows = windows_BV4.reshape(-1, 4).tolist()
-            images = [cropped(image, window) for image, window in zip(images, windows, strict=True)]
-        return prepare_images(self.image_processor, images)
+        if self.crop == 1:
+            return images
+        middle = np.array(middle_window(self.crop), np.float32)
+        windows = [middle] * len(images) if windows_BV4 is None else windows_BV4.reshape(-1, 4)
+        return [cropped(image, window.tolist()) for image, window in zip(images, windows, strict=True)]
+
+
+def _grid(grids_N3: Tensor | None) -> tuple[int, int]:
+    """Rows and columns of patches of views that have one size."""
+    assert grids_N3 is not None, "observations have views"
+    _, rows, columns = grids_N3[0].tolist()
+    return rows, columns
+
+
+def _check_points(method: MethodConfig, embodiments: Sequence[Embodiment], crop: float) -> None:
+    """Raise ValueError unless the embodiments bring 3D points just where the method is given them."""
+    for one in embodiments:
+        if (one.point_map_size is not None) != method.explicit_points:
+            raise ValueError(
+                f"method.explicit_points is {method.explicit_points}, but point_map_size of the embodiment "
+                f"'{one.name}' is {one.point_map_size}; set both or neither"
+            )
+    if method.explicit_points and method.geometry_dim != CODE_SIZE:
+        raise ValueError(
+            f"method.geometry_dim is {method.geometry_dim}, but codes of points (method.explicit_points) have "
+            f"{CODE_SIZE} numbers; set it to that"
+        )
+    if method.explicit_points and crop < 1:
+        raise ValueError(f"data.crop is {crop}, but method.explicit_points needs whole views; set it to 1")
 
 
 def _by_name(robots: Sequence[Robot]) -> dict[str, Robot]:
@@ -369,7 +450,9 @@ def prepare_images(processor: Any, images: Sequence[Image]) -> tuple[Tensor | No
     if not images:
         return None, None, []
     if len({image.shape for image in images}) == 1 and _keeps_size(processor, images[0].shape):
-        pixels, grids = _patches(processor, np.stack(images))
+        patches = Patches(processor, *images[0].shape[:2])
+        pixels = patches(torch.from_numpy(np.stack(images)))
+        grids = torch.tensor([[1, *patches.grid]] * len(images))
     else:
         output = processor(images=list(images), return_tensors="pt")
         pixels, grids = output["pixel_values"], output["image_grid_thw"]
@@ -395,18 +478,3 @@ def _keeps_size(processor: Any, shape: tuple[int, ...]) -> bool:
     unit = processor.patch_size * processor.merge_size
     least, most = processor.size["shortest_edge"], processor.size["longest_edge"]
     return bool(height % unit == 0 and width % unit == 0 and least <= height * width <= most)
-
-
-def _patches(processor: Any, images_NHW3: NDArray[np.uint8]) -> tuple[Tensor, Tensor]:
-    """What the processor gives for images that keep their size, for all of them at once.
-
-    Patches stand in merge order; each repeats its picture over the processor's temporal patch.
-    """
-    count, height, width, channels = images_NHW3.shape
-    patch, merge, time = processor.patch_size, processor.merge_size, processor.temporal_patch_size
-    rows, columns = height // patch, width // patch
-    mean, std = (torch.tensor(values, dtype=torch.float32) for values in (processor.image_mean, processor.image_std))
-    scaled = (torch.from_numpy(images_NHW3).float() * processor.rescale_factor - mean) / std
-    blocks = scaled.view(count, rows // merge, merge, patch, columns // merge, merge, patch, channels)
-    ordered = blocks.permute(0, 1, 4, 2, 5, 7, 3, 6).unsqueeze(6).expand(-1, -1, -1, -1, -1, -1, time, -1, -1)
-    return ordered.reshape(count * rows * columns, -1), torch.tensor([[1, rows, columns]] * count)

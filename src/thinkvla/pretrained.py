@@ -12,7 +12,8 @@ from pathlib import Path
 
 import torch
 
-from thinkvla.deploy import DeployedPolicy, load_policy
+from thinkvla.acting import Speed
+from thinkvla.deploy import DeployedPolicy, Precision, load_policy
 from thinkvla.method.policy import ThinkVLA as Network
 from thinkvla.preprocessor import Preprocessor
 from thinkvla.shipped import find_model, shipped_models
@@ -25,9 +26,15 @@ class ThinkVLA(DeployedPolicy):
     """A trained policy that acts, and the folder it came from."""
 
     def __init__(
-        self, folder: Path, policy: Network, preprocessor: Preprocessor, device: torch.device | str = "cpu"
+        self,
+        folder: Path,
+        policy: Network,
+        preprocessor: Preprocessor,
+        device: torch.device | str = "cpu",
+        speed: Speed = "eager",
+        precision: Precision = "float32",
     ) -> None:
-        super().__init__(policy, preprocessor, device)
+        super().__init__(policy, preprocessor, device, speed, precision)
         self.folder = folder
 
     @classmethod
@@ -38,6 +45,8 @@ class ThinkVLA(DeployedPolicy):
         revision: str | None = None,
         device: torch.device | str | None = None,
         embodiment: str | None = None,
+        speed: Speed = "eager",
+        precision: Precision = "float32",
     ) -> ThinkVLA:
         """Load a policy onto ``device`` (a GPU if there is one).
 
@@ -46,13 +55,15 @@ class ThinkVLA(DeployedPolicy):
             revision: branch, tag or commit on the Hub.
             device: where to run it.
             embodiment: the robot to act for; needed if the policy was trained for several.
+            speed: how the network is run, see ``thinkvla.acting``.
+            precision: of the backbone's weights.
 
         Raises:
             ValueError: there is no such policy, or ``load_policy`` refuses its folder.
         """
         folder = _folder(name, revision)
-        loaded = load_policy(folder, device, embodiment)
-        return cls(folder, loaded.policy, loaded.preprocessor, loaded.device)
+        loaded = load_policy(folder, device, embodiment, speed, precision)
+        return cls(folder, loaded.policy, loaded.preprocessor, loaded.device, speed, precision)
 
     def push_to_hub(self, repository: str, *, private: bool = False) -> str:
         """Upload the policy's folder, made by ``thinkvla export``, to ``owner/name`` on the Hub; returns its address.

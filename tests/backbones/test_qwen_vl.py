@@ -119,7 +119,7 @@ def test_attention_without_a_block_mask_takes_two_forwards(monkeypatch: pytest.M
     with torch.no_grad():
         packed = policy.think(tokens)
         backbone.blockwise = False
-        monkeypatch.setattr(type(backbone), "_attention_mask", lambda self, mask: None)
+        monkeypatch.setattr(type(backbone), "attention_mask", lambda self, mask: None)
         plain = policy.think(tokens)
     torch.testing.assert_close(plain.actions_BCA, packed.actions_BCA, atol=1e-5, rtol=1e-4)
     assert plain.teacher_BRD is not None

@@ -125,3 +125,21 @@ def test_suites_take_turns_task_by_task(tmp_path: Path) -> None:
         generate(dataclasses.replace(options, output=tmp_path / "other", tasks=(task, "grene_ball")))
     with pytest.raises(ValueError, match=r"is of suites \['spatial'\]; leave those suites out"):
         generate(dataclasses.replace(options, output=tmp_path / "other", suites=("object", "spatial")))
+
+
+def test_each_task_has_exactly_as_many_as_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = demonstrate.record_episode
+    tasks = ("red_cube_on_blue_plate", "green_ball_in_red_bowl")
+
+    def fails_once(world: Any, seed: int, noise: Any) -> Any:
+        episode = real(world, seed, noise)
+        return dataclasses.replace(episode, success=(episode.task, seed) != (tasks[0], 0))
+
+    monkeypatch.setattr(generation, "record_episode", fails_once)
+    options = GenerateOptions(tmp_path / "set", tasks=tasks, episodes=1, per_task=2, questions=1, workers=1)
+    made = generate(options)["demonstrations"]
+    assert made["per_task"] == {"object": {tasks[1]: 2, tasks[0]: 2}}
+    assert made["failed"] == [{"suite": "object", "task": tasks[0], "seed": 0}]
+    assert (made["episodes"], made["seeds"]) == (4, [0, 2])
+    with pytest.raises(ValueError, match="per_task is 0, expected at least 1"):
+        generate(dataclasses.replace(options, output=tmp_path / "other", per_task=0))

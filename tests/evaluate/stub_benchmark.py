@@ -51,13 +51,21 @@ class StubPolicy:
 class StubBenchmark(StepBenchmark):  # type: ignore[misc]
     """Two tasks, one out of reach; ``crash``: task whose simulator raises, ``die``: one that ends its process."""
 
-    def __init__(self, observe_every: int = 1, crash: str = "", die: str = "") -> None:
+    def __init__(
+        self,
+        observe_every: int = 1,
+        crash: str = "",
+        die: str = "",
+        tasks: Sequence[str] = (),
+        first_seed: int = 0,
+    ) -> None:
         super().__init__()
-        self.observe_every, self.crash, self.die = observe_every, crash, die
+        self.observe_every, self.crash, self.die, self.names = observe_every, crash, die, tuple(tasks)
         self.value, self.steps, self.goal = 0.0, 0, 1.0
 
     def get_tasks(self) -> list[dict[str, Any]]:
-        return [{"name": "near", "goal": 1.0}, {"name": "far", "goal": 100.0}]
+        tasks = [{"name": "near", "goal": 1.0}, {"name": "far", "goal": 100.0}]
+        return [task for task in tasks if not self.names or task["name"] in self.names]
 
     def reset(self, task: dict[str, Any]) -> None:
         if self.die in (task["name"], "*"):
@@ -80,7 +88,7 @@ class StubBenchmark(StepBenchmark):  # type: ignore[misc]
         return {"success": self.value >= self.goal}
 
     def get_metadata(self) -> dict[str, Any]:
-        return {"max_steps": MAX_STEPS}
+        return {"max_steps": MAX_STEPS, "protocol": {"step limit": MAX_STEPS}, "versions": {"stub": "1"}}
 
     def get_action_spec(self) -> dict[str, DimSpec]:
         return action_spec(ROBOT)

@@ -11,8 +11,8 @@ from rich.console import Console
 from thinkvla.evaluate import grid
 from thinkvla.evaluate.grid import GridOptions, GridRow, grid_table, run_grid
 from thinkvla.evaluate.intervals import wilson
+from thinkvla.evaluate.options import EvaluateOptions
 from thinkvla.evaluate.results import Episode, EvaluationResult
-from thinkvla.evaluate.run import EvaluateOptions
 
 CELLS = [f"{suite}/{name}" for suite in ("object", "spatial") for name in ("plain", "camera-1", "camera-3")]
 

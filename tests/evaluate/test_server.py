@@ -55,11 +55,14 @@ def test_observation_survives_the_wire() -> None:
 
 def test_privileged_observation_survives_the_wire() -> None:
     plain = observation()
-    sent = PrivilegedObservation(plain.images, plain.instruction, "object", "near", 5, np.arange(3.0))
-    decoded = decode_observation(encode_observation(sent))
+    truth = {"suite": "object", "task": "near", "seed": 5, "snapshot": np.arange(3.0)}
+    decoded = decode_observation(encode_observation(PrivilegedObservation(plain.images, plain.instruction, truth)))
     assert isinstance(decoded, PrivilegedObservation)
-    assert (decoded.suite, decoded.task, decoded.seed) == ("object", "near", 5)
-    assert np.array_equal(decoded.snapshot, sent.snapshot)
+    assert decoded.entry("suite", str) == "object"
+    assert decoded.entry("seed", int) == 5
+    assert np.array_equal(decoded.entry("snapshot", np.ndarray), np.arange(3.0))
+    with pytest.raises(ContractError, match=r"ground truth: key 'hand' is missing \(got \['seed', 'snapshot'"):
+        decoded.entry("hand", str)
 
 
 @pytest.mark.parametrize(
@@ -68,7 +71,7 @@ def test_privileged_observation_survives_the_wire() -> None:
         ({}, "'images' is missing"),
         ({"images": [1], "task_description": "go"}, "'images' must be Mapping, got list"),
         ({"images": {}, "task_description": 3}, "'task_description' must be str, got int"),
-        ({"images": {}, "task_description": "go", "privileged": {"suite": "object"}}, "'task' is missing"),
+        ({"images": {}, "task_description": "go", "privileged": [1]}, "'privileged' must be Mapping, got list"),
     ],
 )
 def test_malformed_message_is_refused(message: dict[str, Any], words: str) -> None:

@@ -13,9 +13,10 @@ import pytest
 
 from thinkvla.contract import ActionChunk, ContractError, Observation
 from thinkvla.evaluate.expert_policy import ExpertPolicy
+from thinkvla.evaluate.options import EvaluateOptions
 from thinkvla.evaluate.policy import PrivilegedObservation
 from thinkvla.evaluate.results import EvaluationResult
-from thinkvla.evaluate.run import EvaluateOptions, evaluate, evaluate_policy
+from thinkvla.evaluate.run import evaluate, evaluate_policy
 from thinkvla.evaluate.server import PolicyServer
 from thinkvla.evaluate.tabletop_benchmark import TabletopBenchmark
 from thinkvla.evaluate.videos import replay

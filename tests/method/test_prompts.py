@@ -44,7 +44,7 @@ def test_deployed_prompt_is_the_student_alone() -> None:
 def test_anchor_is_the_first_output_token_of_spatial_answers() -> None:
     _, preprocessor = build(with_switches(anchor_tokens=8))
     for spatial in (True, False):
-        prompt = preprocessor.prompts.question("Which is closer?", "The cube.", [4], spatial=spatial)
+        prompt = preprocessor.prompts.conversation([("Which is closer?", "The cube.")], [4], spatial=spatial)
         assert prompt.labels is not None
         answered = [label for label in prompt.labels if label != IGNORE]
         anchor = "".join(anchor_token(i) for i in range(8)) if spatial else ""

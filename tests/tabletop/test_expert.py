@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from thinkvla.contract import check_actions
-from thinkvla.tabletop.demonstrate import NO_NOISE, NoiseSpec, record_episode
+from thinkvla.tabletop.demonstrate import NO_NOISE, record_episode
+from thinkvla.tabletop.disturbance import NoiseSpec
 from thinkvla.tabletop.embodiment import TABLETOP
 from thinkvla.tabletop.expert import CLOSE, OPEN, Expert, grasp
 from thinkvla.tabletop.seeds import seeds

@@ -21,10 +21,14 @@ class Qwen25VL(QwenVL):
 
     def raster(self, patches_NE: Tensor, height: int, width: int) -> Tensor:
         """Undo the window order of merge blocks first, then the merge order inside and between them."""
-        order = window_order(height // self.merge, width // self.merge, self.window).to(patches_NE.device)
+        order = self.block_order(height, width).to(patches_NE.device)
         blocks = patches_NE.view(-1, len(order), self.merge**2, patches_NE.shape[-1])
         merge_order = blocks[:, order.argsort()]
         return raster_order(merge_order.reshape(patches_NE.shape), height, width, self.merge)
+
+    def block_order(self, height: int, width: int) -> Tensor:
+        """Window by window."""
+        return window_order(height // self.merge, width // self.merge, self.window)
 
 
 def window_order(rows: int, columns: int, side: int) -> Tensor:

@@ -55,30 +55,43 @@ class QwenVL(nn.Module, ABC):
         return positions
 
     def encode(
-        self, tokens: Tokens, positions_3BL: Tensor, mask_B1LL: Tensor, vision_block: int | None
+        self,
+        tokens: Tokens,
+        positions_3BL: Tensor,
+        mask_B1LL: Tensor,
+        vision_block: int | None,
+        added_NhwE: Tensor | None = None,
     ) -> tuple[Tensor, Tensor | None]:
         """Last hidden states (B, L, D), and one vision block's features (images, h, w, E) in raster order.
+
+        ``added_NhwE`` (raster order) is added to what the last vision block gives, before patches are merged.
 
         Raises:
             ValueError: patch features are asked for and the images differ in size; or a gradient is, where attention
                 has none.
         """
         captured: list[Tensor] = []
-        handle = None
+        handles = []
+        blocks = self.model.model.visual.blocks
+        if added_NhwE is not None:
+            added = self.from_raster(added_NhwE)
+            handles.append(
+                blocks[-1].register_forward_hook(lambda module, inputs, output: output + added.to(output.dtype))
+            )
         if vision_block is not None:
-            block = self.model.model.visual.blocks[vision_block]
-            handle = block.register_forward_hook(lambda module, inputs, output: captured.append(output))
+            capture = blocks[vision_block].register_forward_hook(lambda module, inputs, output: captured.append(output))
+            handles.append(capture)
         try:
             output = self.model.model(
                 input_ids=tokens.ids_BL,
-                attention_mask=self._attention_mask(mask_B1LL),
+                attention_mask=self.attention_mask(mask_B1LL),
                 position_ids=positions_3BL,
                 pixel_values=tokens.pixels,
                 image_grid_thw=tokens.grids_N3,
                 use_cache=False,
             )
         finally:
-            if handle is not None:
+            for handle in handles:
                 handle.remove()
         hidden: Tensor = output.last_hidden_state
         return hidden, self._raster(captured[0], tokens.grids_N3) if captured else None
@@ -150,7 +163,15 @@ class QwenVL(nn.Module, ABC):
             width: columns of the patch grid.
         """
 
-    def _attention_mask(self, mask_B1LL: Tensor) -> Tensor | BlockMask | None:
+    def block_order(self, height: int, width: int) -> Tensor | None:
+        """The order in which the encoder puts the merge blocks of an image of height × width patches: their indices.
+
+        None where it leaves them as they come.
+        """
+        return None
+
+    def attention_mask(self, mask_B1LL: Tensor) -> Tensor | BlockMask | None:
+        """A mask that is True where a row's token sees the column's, in the form that this attention takes."""
         if self.attention == "sdpa":
             return mask_B1LL
         if self.attention == "eager":  # takes an additive mask only; a bool one is silently wrong
@@ -159,6 +180,12 @@ class QwenVL(nn.Module, ABC):
         if self.attention == "flex_attention":
             return _flex_mask(mask_B1LL)
         return None  # flash attention: causal, and padding stands on the right
+
+    def from_raster(self, grid_NhwE: Tensor) -> Tensor:
+        """The inverse of :meth:`raster`: (images, h, w, E) as a vision block has its patches, (images · h · w, E)."""
+        images, height, width, _ = grid_NhwE.shape
+        numbers = torch.arange(images * height * width, device=grid_NhwE.device)
+        return grid_NhwE.flatten(0, 2)[self.raster(numbers[:, None], height, width).flatten().argsort()]
 
     def _raster(self, patches_NE: Tensor, grids_N3: Tensor | None) -> Tensor:
         assert grids_N3 is not None, "patch features need images"

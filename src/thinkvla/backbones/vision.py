@@ -43,17 +43,21 @@ class ImageAttention(nn.Module):
         hidden_states: Tensor,
         cu_seqlens: Tensor,
         position_embeddings: tuple[Tensor, Tensor],
+        lengths: tuple[int, ...] | None = None,
         **unused: Any,
     ) -> Tensor:
-        """(patches of all images, E) → the same; ``cu_seqlens`` says where each image, or window, begins."""
+        """(patches of all images, E) → the same; ``cu_seqlens`` says where each image, or window, begins.
+
+        ``lengths`` says the same as numbers of patches; they are read from ``cu_seqlens`` where they are not known.
+        """
         patches = hidden_states.shape[0]
         queries, keys, values = self.qkv(hidden_states).view(patches, 3, self.heads, -1).unbind(1)
         queries, keys = apply_rotary_pos_emb_vision(queries, keys, *position_embeddings)
-        lengths = cu_seqlens.diff().tolist()
-        if len(set(lengths)) == 1:
-            mixed = self._attend(queries, keys, values, len(lengths))
+        sizes = cu_seqlens.diff().tolist() if lengths is None else list(lengths)
+        if len(set(sizes)) == 1:
+            mixed = self._attend(queries, keys, values, len(sizes))
         else:
-            parts = zip(*(tensor.split(lengths) for tensor in (queries, keys, values)), strict=True)
+            parts = zip(*(tensor.split(sizes) for tensor in (queries, keys, values)), strict=True)
             mixed = torch.cat([self._attend(q, k, v, images=1) for q, k, v in parts])
         return self.proj(mixed.reshape(patches, -1))  # type: ignore[no-any-return]
 

@@ -23,7 +23,8 @@ from thinkvla.data.parallel import in_order
 from thinkvla.data.question_writer import write_questions
 from thinkvla.files import new_folder
 from thinkvla.progress import progress
-from thinkvla.tabletop.demonstrate import Episode, NoiseSpec, record_episode
+from thinkvla.tabletop.demonstrate import Episode, record_episode
+from thinkvla.tabletop.disturbance import NoiseSpec
 from thinkvla.tabletop.embodiment import TABLETOP
 from thinkvla.tabletop.photograph import photograph
 from thinkvla.tabletop.seeds import seeds
@@ -46,6 +47,7 @@ class GenerateOptions:
         suites: task suites, which take turns; so do the tasks of each.
         tasks: names of tasks of these suites; none means all.
         episodes: demonstrations to write; failed attempts are left out and counted.
+        per_task: demonstrations of each task, exactly so many, in place of ``episodes``.
         questions: pictures to ask about.
         questions_per_picture: spatial and general questions kept of each picture, at most.
         seed: first training seed to use; sets with far-apart seeds share no scenes.
@@ -57,6 +59,7 @@ class GenerateOptions:
     suites: tuple[str, ...] = ("object",)
     tasks: tuple[str, ...] = ()
     episodes: int = 1000
+    per_task: int | None = None
     questions: int = 2000
     questions_per_picture: int = 6
     seed: int = 0
@@ -71,9 +74,9 @@ def generate(options: GenerateOptions) -> dict[str, Any]:
         ValueError: the output exists, a suite or task is unknown or for evaluation only, a number is not positive,
             or the training seeds run out before there are enough demonstrations or pictures.
     """
-    for name in ("episodes", "questions", "questions_per_picture", "workers"):
-        if getattr(options, name) < 1:
-            raise ValueError(f"{name} is {getattr(options, name)}, expected at least 1")
+    for name in ("episodes", "per_task", "questions", "questions_per_picture", "workers"):
+        if (value := getattr(options, name)) is not None and value < 1:
+            raise ValueError(f"{name} is {value}, expected at least 1")
     _chosen(options)
     with new_folder(options.output) as folder:
         demonstrations = _write_demonstrations(options, folder / "episodes")
@@ -146,12 +149,21 @@ def _write_demonstrations(options: GenerateOptions, path: Path) -> dict[str, Any
     training = seeds("training")
     half = training[: len(training) // 2][options.seed :]
     turns = takewhile(lambda turn: turn[2] < len(half), _turns(options))
-    scenes = (_Scene(options, name, task, half[number]) for name, task, number in turns)
     failed, frames, written, last = [], 0, 0, options.seed
     per_task: dict[str, Counter[str]] = {name: Counter() for name in options.suites}
+    wanted = options.episodes
+    if options.per_task is not None:
+        wanted = options.per_task * sum(len(tasks) for tasks in _chosen(options).values())
+
+    def complete(suite_name: str, task: str) -> bool:
+        return per_task[suite_name][task] == options.per_task
+
+    scenes = (_Scene(options, name, task, half[n]) for name, task, n in turns if not complete(name, task))
     with write_episodes(path, TABLETOP) as writer, progress("episode") as display:
-        bar = display.add_task("demonstrations", total=options.episodes)
+        bar = display.add_task("demonstrations", total=wanted)
         for episode in in_order(_demonstrate, scenes, options.workers):
+            if complete(episode.suite, episode.task):  # begun before the last one of its task came in
+                continue
             last = max(last, episode.seed)
             if episode.success:
                 writer.add_episode(episode.images, episode.actions, episode.instruction, episode.point_maps)
@@ -160,7 +172,7 @@ def _write_demonstrations(options: GenerateOptions, path: Path) -> dict[str, Any
                 display.advance(bar)
             else:
                 failed.append({"suite": episode.suite, "task": episode.task, "seed": episode.seed})
-            if written == options.episodes:
+            if written == wanted:
                 break
             if len(failed) > MANY_FAILURES + written:
                 raise ValueError(

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
+
 from thinkvla.contract import ActionChunk, Actions, ContractError, Observation
 from thinkvla.evaluate.policy import PrivilegedObservation
 from thinkvla.tabletop.embodiment import TABLETOP
@@ -34,10 +36,10 @@ class ExpertPolicy:
     def _action(self, observation: Observation) -> Actions:
         if not isinstance(observation, PrivilegedObservation):
             raise ContractError("the expert needs ground truth; serve it with PolicyServer(..., privileged=True)")
-        key = (observation.suite, observation.task)
+        key = (observation.entry("suite", str), observation.entry("task", str))
         if key not in self._worlds:
-            (task,) = choose_tasks(observation.suite, [observation.task])
+            (task,) = choose_tasks(key[0], [key[1]])
             self._worlds[key] = World(perturbed(task, self._perturbation))
         world = self._worlds[key]
-        world.restore(observation.snapshot, observation.seed)
+        world.restore(observation.entry("snapshot", np.ndarray), observation.entry("seed", int))
         return Expert(world.scene).act(world.state())

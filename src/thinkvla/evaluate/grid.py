@@ -19,8 +19,9 @@ from rich.console import Console
 from rich.table import Table
 
 from thinkvla.evaluate.expert_policy import ExpertPolicy
+from thinkvla.evaluate.options import EvaluateOptions
 from thinkvla.evaluate.results import FILE_NAME, EvaluationResult
-from thinkvla.evaluate.run import EXPERT, HARNESS, VIDEOS, EvaluateOptions, check, evaluate, evaluate_policy
+from thinkvla.evaluate.run import ASKED, EXPERT, HARNESS, VIDEOS, check, evaluate, evaluate_policy
 from thinkvla.tabletop.perturbations import LEVELS
 from thinkvla.tabletop.seeds import EVALUATION
 
@@ -216,7 +217,7 @@ def _clear(folder: Path) -> None:
     """Remove what an evaluation that was stopped has left; raises ValueError when anything else is there."""
     if not folder.exists():
         return
-    foreign = sorted({path.name for path in folder.iterdir()} - {HARNESS, VIDEOS})
+    foreign = sorted({path.name for path in folder.iterdir()} - {ASKED, HARNESS, VIDEOS})
     if foreign:
         raise ValueError(f"{folder} holds {foreign}, which no evaluation writes; remove it or choose another output")
     shutil.rmtree(folder)

@@ -7,10 +7,8 @@ the same file; a process that dies leaves its episodes out, and the caller count
 from __future__ import annotations
 
 import json
-import os
 import sqlite3
 import subprocess
-import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, closing, contextmanager
@@ -19,10 +17,10 @@ from typing import Any
 
 from vla_eval.api import serve_background
 from vla_eval.recording import RecordingStore, db_path_for_eval
-from vla_eval.registry import resolve_import_string
 from vla_eval.results.export import export_eval
 
-from thinkvla.evaluate.wire import require_agreement
+from thinkvla.environments.process import command, variables
+from thinkvla.evaluate.description import Description
 from thinkvla.progress import progress
 
 EVALUATION = "evaluation"
@@ -31,23 +29,34 @@ POLL_S = 0.5
 
 
 def run_parallel(
-    server: Any, benchmark: Mapping[str, Any], *, output: Path, workers: int, episodes: int
+    server: Any,
+    benchmark: Mapping[str, Any],
+    description: Description,
+    *,
+    output: Path,
+    workers: int,
+    environment: str | None = None,
+    resume: bool = False,
 ) -> list[dict[str, Any]]:
     """Evaluate and return vla-eval's episode records, with their task name as ``task`` and their steps as ``rows``.
 
     Args:
         server: a vla-eval ModelServer.
         benchmark: one vla-eval benchmark entry (``benchmark``, ``episodes_per_task``, ``params``, …).
+        description: what ``describe`` says of it.
         output: new folder for vla-eval's recording and the processes' logs.
         workers: simulator processes.
-        episodes: how many episodes there will be, for the progress display.
+        environment: isolated environment that they run in; None: this interpreter.
+        resume: ``output`` is the folder of such an evaluation that was stopped; run what it lacks.
 
-    Raises ContractError when server and benchmark disagree, and RuntimeError when no episode could be started.
+    Raises RuntimeError when no episode could be started.
     """
-    require_agreement(server, resolve_import_string(benchmark["benchmark"])(**benchmark.get("params", {})))
-    output.mkdir(parents=True)
+    episodes = len(description.tasks) * benchmark["episodes_per_task"]
     database = db_path_for_eval(output, EVALUATION)
+    output.mkdir(parents=True, exist_ok=resume)
     RecordingStore(database).close()
+    if resume:
+        _release(database, benchmark["episodes_per_task"])
     with ExitStack() as stack:
         handle = stack.enter_context(serve_background(server))
         config = {
@@ -57,7 +66,10 @@ def run_parallel(
         }
         config_file = output / "config.json"
         config_file.write_text(json.dumps(config, indent=2), "utf-8")
-        processes = [stack.enter_context(_simulator(config_file, worker, workers, output)) for worker in range(workers)]
+        processes = [
+            stack.enter_context(_simulator(config_file, worker, workers, output, environment))
+            for worker in range(workers)
+        ]
         _wait(processes, database, episodes)
     records = [
         {**episode, "task": task["task"], "rows": _rows(database, episode)}
@@ -72,26 +84,30 @@ def run_parallel(
     return records
 
 
+def _release(database: Path, episodes: int) -> None:
+    """Give back what simulators took and did not finish, with episodes that ended in an error, for others to take."""
+    with closing(sqlite3.connect(database, timeout=60)) as connection, connection:
+        connection.execute("DELETE FROM episode_results WHERE status = 'error'")
+        found = connection.execute("SELECT json_extract(context, '$.task_idx'), episode_id FROM episode_results")
+        done = [(task * episodes + episode,) for task, episode in found]
+        connection.execute("UPDATE work_queue SET done = 0, shard_id = NULL")
+        connection.executemany("UPDATE work_queue SET done = 1 WHERE item = ?", done)
+
+
 @contextmanager
-def _simulator(config: Path, worker: int, workers: int, output: Path) -> Iterator[subprocess.Popen[bytes]]:
-    """One running simulator process, ended on the way out."""
-    # One thread each: more would only fight over the cores. It can import whatever this process can.
-    environment = {
-        "OMP_NUM_THREADS": "1",
-        **os.environ,
-        "PYTHONPATH": os.pathsep.join(p for p in sys.path if p),
-    }
-    command = [
-        sys.executable,
-        "-m",
-        "thinkvla.evaluate.simulator",
-        str(config),
-        str(worker),
-        str(workers),
-        EVALUATION,
-    ]
+def _simulator(
+    config: Path, worker: int, workers: int, output: Path, environment: str | None
+) -> Iterator[subprocess.Popen[bytes]]:
+    """One running simulator process, ended on the way out; it ends by itself when this process is killed."""
+    arguments = ("run", str(config), str(worker), str(workers), EVALUATION)
     with (output / f"worker-{worker}.log").open("wb") as log:
-        process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, env=environment)
+        process = subprocess.Popen(
+            command(environment, "thinkvla.evaluate.simulator", *arguments),
+            stdin=subprocess.PIPE,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            env={"OMP_NUM_THREADS": "1", **variables(environment)},  # more would only fight over the cores
+        )
         try:
             yield process
         finally:

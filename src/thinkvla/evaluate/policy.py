@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
-import numpy as np
-from numpy.typing import NDArray
-
-from thinkvla.contract import ActionChunk, Embodiment, Observation
+from thinkvla.contract import ActionChunk, ContractError, Embodiment, Observation
 
 
 class Policy(Protocol):
@@ -32,13 +29,21 @@ class PrivilegedObservation(Observation):
     """An observation with the simulator's ground truth, for a scripted expert behind the same server as a policy.
 
     Attributes:
-        suite: name of the task's suite.
-        task: name of the task.
-        seed: seed of the episode.
-        snapshot: float64 (N,) the simulator's complete state, as ``World.snapshot`` gives it.
+        truth: what the benchmark tells its own expert: numbers, texts, arrays, and lists and dictionaries of these.
     """
 
-    suite: str
-    task: str
-    seed: int
-    snapshot: NDArray[np.float64]
+    truth: Mapping[str, Any]
+
+    def entry(self, key: str, kind: type) -> Any:
+        """One value of the ground truth; raises ContractError when it is missing or of another type."""
+        return entry(self.truth, key, kind, "ground truth")
+
+
+def entry(values: Mapping[str, Any], key: str, kind: type, where: str) -> Any:
+    """``values[key]``; raises ContractError, saying ``where``, when it is missing or not a ``kind``."""
+    if key not in values:
+        raise ContractError(f"{where}: key '{key}' is missing (got {sorted(values)})")
+    value = values[key]
+    if not isinstance(value, kind):
+        raise ContractError(f"{where}: '{key}' must be {kind.__name__}, got {type(value).__name__}")
+    return value

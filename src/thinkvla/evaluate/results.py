@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,8 @@ from thinkvla.evaluate.intervals import wilson
 
 FORMAT = "thinkvla-evaluation/2"
 FILE_NAME = "results.json"
+LATER = ("benchmark", "protocol", "simulator")
+"""Fields that files of this format made before other benchmarks than tabletop were there do not have."""
 
 
 @dataclass(frozen=True)
@@ -25,7 +27,7 @@ class Episode:
     Attributes:
         task: name of its task.
         instruction: what the policy was asked.
-        seed: seed of the scene.
+        seed: seed of the scene, or number of the initial state where a benchmark has a list.
         success: whether the task was done; None when the episode ended in an error.
         steps: control steps taken.
         seconds: wall time.
@@ -84,6 +86,9 @@ class EvaluationResult:
         seconds: wall time of the run.
         perturbation: axis of the scenes' perturbation; None for plain scenes.
         level: its level, 1 to 3; 0 for plain scenes.
+        benchmark: name of the benchmark.
+        protocol: the rules of its episodes, as the benchmark states them; empty for tabletop, whose rules are its own.
+        simulator: software of the simulator's process, where that is not this one's.
     """
 
     policy: str
@@ -96,6 +101,9 @@ class EvaluationResult:
     seconds: float
     perturbation: str | None = None
     level: int = 0
+    benchmark: str = "tabletop"
+    protocol: Mapping[str, Any] = field(default_factory=dict)
+    simulator: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def total(self) -> Rate:
@@ -112,7 +120,7 @@ class EvaluationResult:
         """Write ``results.json`` into an existing folder."""
         values = {
             "format": FORMAT,
-            **{field.name: getattr(self, field.name) for field in fields(self) if field.name != "episodes"},
+            **{f.name: getattr(self, f.name) for f in fields(self) if f.name != "episodes"},
             "rate": _rate_values(self.total),
             "tasks": {name: _rate_values(rate) for name, rate in self.tasks.items()},
             "episodes": [asdict(episode) for episode in self.episodes],
@@ -130,7 +138,7 @@ class EvaluationResult:
             raise ValueError(
                 f"{file}: format is {values.get('format')!r}, this version reads {FORMAT!r}; run the evaluation again"
             )
-        names = [field.name for field in fields(EvaluationResult)]
+        names = [f.name for f in fields(EvaluationResult) if f.name in values or f.name not in LATER]
         missing = [name for name in names if name not in values]
         if missing:
             raise ValueError(f"{file}: keys {missing} are missing; run the evaluation again")

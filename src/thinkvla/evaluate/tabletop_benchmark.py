@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
+import numpy as np
 from vla_eval.benchmarks.base import StepBenchmark, StepResult
 from vla_eval.specs import DimSpec
 
 from thinkvla.evaluate.policy import PrivilegedObservation
 from thinkvla.evaluate.wire import action_spec, encode_observation, observation_spec
+from thinkvla.tabletop.demonstrate import POINT_MAP_STRIDE
 from thinkvla.tabletop.embodiment import TABLETOP
 from thinkvla.tabletop.perturbations import Perturbation, perturbed
 from thinkvla.tabletop.suites import choose_tasks
@@ -29,6 +32,7 @@ class TabletopBenchmark(StepBenchmark):  # type: ignore[misc]  # vla-eval ships 
         privileged: add task, seed and simulator snapshot to observations, for the scripted expert.
         perturbation: axis along which all scenes are perturbed; none means plain scenes.
         level: the perturbation's level.
+        point_maps: add the true 3D points behind the pixels to observations, for a policy that is given them.
     """
 
     def __init__(
@@ -40,12 +44,13 @@ class TabletopBenchmark(StepBenchmark):  # type: ignore[misc]  # vla-eval ships 
         privileged: bool = False,
         perturbation: str | None = None,
         level: int = 0,
+        point_maps: bool = False,
     ) -> None:
         super().__init__()
         self._suite, self._first_seed = suite, first_seed
         change = None if perturbation is None else Perturbation(perturbation, level)
         self._tasks = {task.name: perturbed(task, change) for task in choose_tasks(suite, tasks)}
-        self._observe_every, self._privileged = observe_every, privileged
+        self._observe_every, self._privileged, self._point_maps = observe_every, privileged, point_maps
         self._world: World | None = None
         self._seed = self._steps = 0
 
@@ -77,10 +82,18 @@ class TabletopBenchmark(StepBenchmark):  # type: ignore[misc]  # vla-eval ships 
             return {}
         world = self._running()
         seen = world.observe()
+        if self._point_maps:
+            # Rounded as data sets hold them, so that the policy is shown what it was trained on.
+            maps = world.point_maps(POINT_MAP_STRIDE).astype(np.float16).astype(np.float32)
+            seen = replace(seen, point_maps=dict(zip(TABLETOP.cameras, maps, strict=True)))
         if self._privileged:
-            seen = PrivilegedObservation(
-                seen.images, seen.instruction, self._suite, world.task.name, self._seed, world.snapshot()
-            )
+            truth = {
+                "suite": self._suite,
+                "task": world.task.name,
+                "seed": self._seed,
+                "snapshot": world.snapshot(),
+            }
+            seen = PrivilegedObservation(seen.images, seen.instruction, truth)
         return encode_observation(seen)
 
     def get_step_result(self, step_result: StepResult) -> dict[str, Any]:
@@ -97,7 +110,8 @@ class TabletopBenchmark(StepBenchmark):  # type: ignore[misc]  # vla-eval ships 
 
     def get_observation_spec(self) -> dict[str, DimSpec]:
         """What the robot shows."""
-        return observation_spec(TABLETOP)
+        height, width = (size // POINT_MAP_STRIDE for size in TABLETOP.image_size)
+        return observation_spec(replace(TABLETOP, point_map_size=(height, width) if self._point_maps else None))
 
     def cleanup(self) -> None:
         """Free the world's renderer."""

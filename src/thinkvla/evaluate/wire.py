@@ -1,7 +1,8 @@
 """The contract in vla-eval's words: its observation messages, and the specifications both sides compare.
 
-Message of an observation: ``images`` {camera: uint8 (H, W, 3)}, ``task_description`` (the instruction) and, only for
-an expert, ``privileged`` {suite, task, seed, snapshot}.
+Message of an observation: ``images`` {camera: uint8 (H, W, 3)} and ``task_description`` (the instruction); for an
+embodiment that has them ``point_maps`` {camera: float32 (h, w, 3)}; for an expert ``privileged``: what the simulator
+tells it.
 """
 
 from __future__ import annotations
@@ -9,13 +10,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
 from vla_eval.specs import LANGUAGE, DimSpec, check_specs
 
 from thinkvla.contract import ContractError, Embodiment, Observation
-from thinkvla.evaluate.policy import PrivilegedObservation
-
-PRIVILEGED_FIELDS = ("suite", "task", "seed", "snapshot")
+from thinkvla.evaluate.policy import PrivilegedObservation, entry
 
 
 def action_spec(embodiment: Embodiment) -> dict[str, DimSpec]:
@@ -25,11 +23,16 @@ def action_spec(embodiment: Embodiment) -> dict[str, DimSpec]:
 
 
 def observation_spec(embodiment: Embodiment) -> dict[str, DimSpec]:
-    """One component for each camera, with its image size in the format, and the instruction."""
+    """One component for each camera and each of its point maps, with sizes in the format, and the instruction."""
     images = {
         f"images/{camera}": DimSpec(f"images/{camera}", 0, embodiment.image_format) for camera in embodiment.cameras
     }
-    return {**images, "language": LANGUAGE}
+    points: dict[str, DimSpec] = {}
+    if embodiment.point_map_size is not None:
+        rows, columns = embodiment.point_map_size
+        for name in (f"point_maps/{camera}" for camera in embodiment.cameras):
+            points[name] = DimSpec(name, 0, f"xyz_hwc_float32 {rows}x{columns}")
+    return {**images, **points, "language": LANGUAGE}
 
 
 def require_agreement(server: Any, benchmark: Any) -> None:
@@ -56,32 +59,19 @@ def encode_observation(observation: Observation) -> dict[str, Any]:
         "images": dict(observation.images),
         "task_description": observation.instruction,
     }
+    if observation.point_maps is not None:
+        message["point_maps"] = dict(observation.point_maps)
     if isinstance(observation, PrivilegedObservation):
-        message["privileged"] = {field: getattr(observation, field) for field in PRIVILEGED_FIELDS}
+        message["privileged"] = dict(observation.truth)
     return message
 
 
 def decode_observation(message: Mapping[str, Any]) -> Observation:
     """The inverse of :func:`encode_observation`; raises ContractError for missing or malformed keys."""
-    images = _entry(message, "images", Mapping)
-    instruction = _entry(message, "task_description", str)
+    where = "observation message"
+    images = entry(message, "images", Mapping, where)
+    instruction = entry(message, "task_description", str, where)
+    maps = entry(message, "point_maps", Mapping, where) if "point_maps" in message else None
     if "privileged" not in message:
-        return Observation(images, instruction)
-    truth = _entry(message, "privileged", Mapping)
-    return PrivilegedObservation(
-        images,
-        instruction,
-        suite=_entry(truth, "suite", str),
-        task=_entry(truth, "task", str),
-        seed=_entry(truth, "seed", int),
-        snapshot=_entry(truth, "snapshot", np.ndarray),
-    )
-
-
-def _entry(message: Mapping[str, Any], key: str, kind: type) -> Any:
-    if key not in message:
-        raise ContractError(f"observation message: key '{key}' is missing (got {sorted(message)})")
-    value = message[key]
-    if not isinstance(value, kind):
-        raise ContractError(f"observation message: '{key}' must be {kind.__name__}, got {type(value).__name__}")
-    return value
+        return Observation(images, instruction, point_maps=maps)
+    return PrivilegedObservation(images, instruction, entry(message, "privileged", Mapping, where), point_maps=maps)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Self
 
 import torch
@@ -19,11 +19,8 @@ class _Movable:
 
     def to(self, device: torch.device | str) -> Self:
         """The same batch on ``device``."""
-        moved = {}
-        for field in fields(self):  # type: ignore[arg-type]
-            value = getattr(self, field.name)
-            moved[field.name] = value.to(device) if hasattr(value, "to") else value
-        return type(self)(**moved)
+        values = {field.name: getattr(self, field.name) for field in fields(self)}  # type: ignore[arg-type]
+        return type(self)(**{name: v.to(device) if hasattr(v, "to") else v for name, v in values.items()})
 
 
 @dataclass(frozen=True)
@@ -35,25 +32,27 @@ class Tokens(_Movable):
         segments_BL: PREFIX, STUDENT, TEACHER, a number from QUESTION on, or PAD.
         pixels: flattened patches of all images in order, (patches, pixels of a patch); None without images.
         grids_N3: patch grid (time, height, width) of each image; None without images.
+        points_NhwG: codes of the patches' true 3D points, for a policy that is given them.
     """
 
     ids_BL: Tensor
     segments_BL: Tensor
     pixels: Tensor | None
     grids_N3: Tensor | None
+    points_NhwG: Tensor | None = None
+
+    def with_rows(self, ids: list[Tensor], segments: list[Tensor]) -> Tokens:
+        """Other rows over the same images, padded on the right."""
+        pad = torch.nn.utils.rnn.pad_sequence
+        padded = pad(segments, batch_first=True, padding_value=PAD)
+        return replace(self, ids_BL=pad(ids, batch_first=True), segments_BL=padded)
 
     def only(self, segment: int) -> Tokens:
         """The same prompts with the prefix and one suffix, as a plain forward of that prompt alone sees them."""
         kept = [(row == PREFIX) | (row == segment) for row in self.segments_BL]
         ids = [row[keep] for row, keep in zip(self.ids_BL, kept, strict=True)]
         segments = [row[keep] for row, keep in zip(self.segments_BL, kept, strict=True)]
-        pad = torch.nn.utils.rnn.pad_sequence
-        return Tokens(
-            pad(ids, batch_first=True),
-            pad(segments, batch_first=True, padding_value=PAD),
-            self.pixels,
-            self.grids_N3,
-        )
+        return self.with_rows(ids, segments)
 
 
 @dataclass(frozen=True)
@@ -103,14 +102,8 @@ class QuestionBatch(_Movable):
                 ids.append(ids_L[chosen_L])
                 segments.append(segments_L[chosen_L].where(segments_L[chosen_L] < QUESTION, PREFIX))
                 labels.append(labels_L[chosen_L])
-        pad = torch.nn.utils.rnn.pad_sequence
-        tokens = Tokens(
-            pad(ids, batch_first=True),
-            pad(segments, batch_first=True, padding_value=PAD),
-            self.tokens.pixels,
-            self.tokens.grids_N3,
-        )
-        return QuestionBatch(tokens, pad(labels, batch_first=True, padding_value=IGNORE))
+        padded = torch.nn.utils.rnn.pad_sequence(labels, batch_first=True, padding_value=IGNORE)
+        return QuestionBatch(self.tokens.with_rows(ids, segments), padded)
 
 
 def pad_prompts(prompts: list[Prompt], pixels: Tensor | None, grids_N3: Tensor | None, multiple: int = 1) -> Tokens:

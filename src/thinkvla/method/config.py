@@ -23,6 +23,8 @@ class MethodConfig:
         anchor_tokens: R, how many tokens make up the anchor [open in the paper].
         vision_block: index of the vision block whose features are aligned; 17 of 24 in Qwen3-VL-2B [open: 17, 18].
         geometry_dim: G, feature size of the geometry teacher; 2048 for VGGT.
+        explicit_points: a baseline, not the paper's method: the policy is given its patches' true 3D points, at
+            deployment too, in place of the geometry adapter.
         chunk: C, actions predicted at once.
         action_dim: A.
         fusion: how the two latents join the action queries.
@@ -40,6 +42,7 @@ class MethodConfig:
     anchor_tokens: int = 1
     vision_block: int = 17
     geometry_dim: int = 2048
+    explicit_points: bool = False
     chunk: int = 8
     action_dim: int = 7
     fusion: Fusion = "add"
@@ -55,6 +58,8 @@ class MethodConfig:
                 raise ValueError(f"method.{field} is {getattr(self, field)}; expected at least 1")
         if not 0 <= self.branch_dropout < 1:
             raise ValueError(f"method.branch_dropout is {self.branch_dropout}; expected 0 <= p < 1")
+        if self.explicit_points and self.geometry_adapter:
+            raise ValueError("method.explicit_points stands in place of method.geometry_adapter; set that to false")
 
     @property
     def distils(self) -> bool:

@@ -74,14 +74,13 @@ class Integration(nn.Module):
 
     Args:
         hidden_size: D of the language model.
-        config: the method; ``geometry_adapter`` and ``distils`` decide which branches exist.
+        config: the method; ``geometry_adapter``, ``explicit_points`` and ``distils`` decide which branches exist.
     """
 
     def __init__(self, hidden_size: int, config: MethodConfig) -> None:
         super().__init__()
-        self.geometry = (
-            Branch(hidden_size, config.geometry_dim, config, pooled=True) if config.geometry_adapter else None
-        )
+        sees_geometry = config.geometry_adapter or config.explicit_points
+        self.geometry = Branch(hidden_size, config.geometry_dim, config, pooled=True) if sees_geometry else None
         self.reasoning = Branch(hidden_size, hidden_size, config, pooled=False) if config.distils else None
 
     def forward(

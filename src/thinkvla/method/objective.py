@@ -22,12 +22,8 @@ ACTION, GEOMETRY, REASONING, LANGUAGE = "action", "geometry", "reasoning", "lang
 
 def weights(config: MethodConfig) -> dict[str, float]:
     """Weight of each term in the objective."""
-    return {
-        ACTION: 1.0,
-        GEOMETRY: config.geometry_weight,
-        REASONING: config.reasoning_weight,
-        LANGUAGE: config.language_weight,
-    }
+    values = (1.0, config.geometry_weight, config.reasoning_weight, config.language_weight)
+    return dict(zip((ACTION, GEOMETRY, REASONING, LANGUAGE), values, strict=True))
 
 
 def counts(robot: RobotBatch | None, questions: QuestionBatch | None) -> dict[str, int]:

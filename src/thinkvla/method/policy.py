@@ -12,7 +12,7 @@ from thinkvla.method.action_head import ActionHead
 from thinkvla.method.batch import QuestionBatch, RobotBatch, Tokens
 from thinkvla.method.config import MethodConfig
 from thinkvla.method.geometry import Adapter
-from thinkvla.method.integration import Integration
+from thinkvla.method.integration import Integration, Projection
 from thinkvla.method.packing import block_mask, restart_positions, select
 from thinkvla.method.prompts import IGNORE, PAD, STUDENT, TEACHER
 from thinkvla.method.reasoning import student_latents, teacher_latents
@@ -38,7 +38,12 @@ class Backbone(Protocol):
         ...
 
     def encode(
-        self, tokens: Tokens, positions_3BL: Tensor, mask_B1LL: Tensor, vision_block: int | None
+        self,
+        tokens: Tokens,
+        positions_3BL: Tensor,
+        mask_B1LL: Tensor,
+        vision_block: int | None,
+        added_NhwE: Tensor | None = None,  # to the features of the last vision block
     ) -> tuple[Tensor, Tensor | None]:
         """Last hidden states (B, L, D), and one vision block's features (images, h, w, E) in raster order."""
         ...
@@ -81,11 +86,7 @@ class ThinkVLA(nn.Module):
     query_ids: Tensor
 
     def __init__(
-        self,
-        backbone: Backbone,
-        config: MethodConfig,
-        anchor_ids: tuple[int, ...],
-        query_ids: tuple[int, ...],
+        self, backbone: Backbone, config: MethodConfig, anchor_ids: tuple[int, ...], query_ids: tuple[int, ...]
     ) -> None:
         super().__init__()
         if config.vision_block >= backbone.vision_blocks:
@@ -107,6 +108,10 @@ class ThinkVLA(nn.Module):
         self.reasoning_adapter = Adapter(width, width) if config.reasoning_adapter else None
         self.integration = Integration(width, config)
         self.action_head = ActionHead(width, config.action_dim)
+        self.point_embedding = Projection(config.geometry_dim, backbone.vision_size) if config.explicit_points else None
+        if self.point_embedding is not None:  # begins at nothing: the pre-trained encoder is not disturbed
+            for parameter in self.point_embedding.layers[-1].parameters():
+                nn.init.zeros_(parameter)
 
     def forward(
         self, robot: RobotBatch | None = None, questions: QuestionBatch | None = None
@@ -150,7 +155,9 @@ class ThinkVLA(nn.Module):
         segments_BL = tokens.segments_BL
         positions = self.backbone.positions(tokens.ids_BL, segments_BL != PAD, tokens.grids_N3)
         block = self.config.vision_block if patches and self.geometry_adapter is not None else None
-        return self.backbone.encode(tokens, restart_positions(positions, segments_BL), block_mask(segments_BL), block)
+        positions, points = restart_positions(positions, segments_BL), tokens.points_NhwG
+        added = self.point_embedding(points) if self.point_embedding is not None and points is not None else None
+        return self.backbone.encode(tokens, positions, block_mask(segments_BL), block, added)
 
     def _teacher(self, tokens: Tokens, hidden_BLD: Tensor) -> Tensor:
         is_anchor_BL = torch.isin(tokens.ids_BL, self.anchor_ids)
@@ -164,19 +171,35 @@ class ThinkVLA(nn.Module):
         teacher_BRD: Tensor | None,
         draws_B2: Tensor | None,
     ) -> RobotOutput:
-        batch = hidden_BLD.shape[0]
         queries_BCD = select(hidden_BLD, torch.isin(tokens.ids_BL, self.query_ids))
-        features_BVhwG = geometry_BPG = anchor_BRD = student_BRD = None
+        anchor_BRD = None
+        if self.config.distils:
+            is_anchor_BL = torch.isin(tokens.ids_BL, self.anchor_ids)
+            anchored = self.config.reasoning_anchor
+            anchor_BRD = student_latents(hidden_BLD, tokens.segments_BL, is_anchor_BL, anchored=anchored)
+        return self.integrate(queries_BCD, anchor_BRD, patches, tokens.points_NhwG, teacher_BRD, draws_B2)
+
+    def integrate(
+        self,
+        queries_BCD: Tensor,
+        anchor_BRD: Tensor | None,
+        patches: Tensor | None,
+        points_NhwG: Tensor | None = None,
+        teacher_BRD: Tensor | None = None,
+        draws_B2: Tensor | None = None,
+    ) -> RobotOutput:
+        """From the backbone's hidden states and patch features (views, h, w, E) of a batch to its actions."""
+        batch = queries_BCD.shape[0]
+        features_BVhwG = geometry_BPG = student_BRD = None
         if self.geometry_adapter is not None:
             assert patches is not None, "the backbone gave no patch features"
             features = self.geometry_adapter(patches)
             features_BVhwG = features.view(batch, -1, *features.shape[1:])
             geometry_BPG = features_BVhwG.flatten(1, 3)
-        if self.config.distils:
-            is_anchor_BL = torch.isin(tokens.ids_BL, self.anchor_ids)
-            anchor_BRD = student_latents(
-                hidden_BLD, tokens.segments_BL, is_anchor_BL, anchored=self.config.reasoning_anchor
-            )
+        if self.point_embedding is not None:
+            assert points_NhwG is not None, "the prompts bring no points"
+            geometry_BPG = points_NhwG.view(batch, -1, self.config.geometry_dim)
+        if anchor_BRD is not None:
             student_BRD = anchor_BRD if self.reasoning_adapter is None else self.reasoning_adapter(anchor_BRD)
         actions_BCA = self.action_head(self.integration(queries_BCD, geometry_BPG, student_BRD, draws_B2))
         return RobotOutput(actions_BCA, features_BVhwG, student_BRD, teacher_BRD, anchor_BRD)

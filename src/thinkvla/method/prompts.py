@@ -102,10 +102,6 @@ class Prompts:
         teacher = self._teacher() if self.config.distils else []
         return self._join(self._prefix(instruction, image_tokens), self._student(), teacher)
 
-    def question(self, question: str, answer: str, image_tokens: Sequence[int], *, spatial: bool) -> Prompt:
-        """3D QA: the anchor is the first output token of a spatial answer; cross-entropy on the assistant span."""
-        return self.conversation([(question, answer)], image_tokens, spatial=spatial)
-
     def conversation(
         self, turns: Sequence[tuple[str, str]], image_tokens: Sequence[int], *, spatial: bool = False
     ) -> Prompt:

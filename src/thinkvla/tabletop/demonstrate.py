@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from thinkvla.contract import Actions, Image
+from thinkvla.tabletop.disturbance import Disturbance, NoiseSpec
 from thinkvla.tabletop.embodiment import TABLETOP
 from thinkvla.tabletop.expert import OPEN, Expert, grasp
 from thinkvla.tabletop.state import SceneState
@@ -20,25 +21,6 @@ from thinkvla.tabletop.world import World
 
 POINT_MAP_STRIDE = 4
 """Pixels between two points of a recorded point map: 24 × 24 points for a 96 × 96 image."""
-
-
-@dataclass(frozen=True)
-class NoiseSpec:
-    """How the executed actions differ from the expert's, in units of the action.
-
-    Attributes:
-        jitter: standard deviation of noise drawn anew each step.
-        burst: standard deviation of a push that is drawn once and lasts ``burst_steps``.
-        burst_rate: probability per step that a push begins.
-        burst_steps: control steps a push lasts.
-        drop_rate: probability per step, while the object is held, that the fingers are forced open for two steps.
-    """
-
-    jitter: float = 0.05
-    burst: float = 0.35
-    burst_rate: float = 0.04
-    burst_steps: int = 3
-    drop_rate: float = 0.003
 
 
 NO_NOISE = NoiseSpec(jitter=0.0, burst=0.0, burst_rate=0.0, burst_steps=0, drop_rate=0.0)
@@ -75,7 +57,7 @@ class Episode:
 
 def record_episode(world: World, seed: int, noise: NoiseSpec) -> Episode:
     """Let the expert act from a seed until the task is done or its steps are used up; same arguments, same episode."""
-    disturbance = _Disturbance(noise, world.task.rng(seed, stream=1))
+    disturbance = Disturbance(noise, world.task.rng(seed, stream=1), TABLETOP, OPEN)
     images: dict[str, list[Image]] = {camera: [] for camera in TABLETOP.cameras}
     actions: list[Actions] = []
     point_maps: list[NDArray[np.float16]] = []
@@ -108,27 +90,3 @@ def record_episode(world: World, seed: int, noise: NoiseSpec) -> Episode:
         success=success,
         slips=slips,
     )
-
-
-class _Disturbance:
-    """Adds seeded noise to actions."""
-
-    def __init__(self, noise: NoiseSpec, rng: np.random.Generator) -> None:
-        self._noise, self._rng = noise, rng
-        self._push, self._push_left, self._open_left = np.zeros(6), 0, 0
-
-    def apply(self, action: Actions, held: bool) -> Actions:
-        noise, rng = self._noise, self._rng
-        if self._push_left == 0 and rng.random() < noise.burst_rate:
-            self._push, self._push_left = rng.normal(0.0, noise.burst, 6), noise.burst_steps
-        if held and rng.random() < noise.drop_rate:
-            self._open_left = 2
-        disturbed = action.copy()
-        disturbed[:6] += rng.normal(0.0, noise.jitter, 6) if noise.jitter else 0.0
-        if self._push_left:
-            disturbed[:6] += self._push
-            self._push_left -= 1
-        if self._open_left:
-            disturbed[6] = OPEN
-            self._open_left -= 1
-        return np.clip(disturbed, TABLETOP.action_low, TABLETOP.action_high).astype(np.float32)

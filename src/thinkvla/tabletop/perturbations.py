@@ -8,15 +8,15 @@ them: level 2 of an episode is level 1 taken further, so levels compare episode 
 from __future__ import annotations
 
 import colorsys
-import difflib
 import zlib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
 
+from thinkvla.perturbation import LEVELS, Perturbation
 from thinkvla.tabletop.clutter import rearrange
 from thinkvla.tabletop.control import rotation_matrix
 from thinkvla.tabletop.rewording import reword
@@ -24,35 +24,8 @@ from thinkvla.tabletop.scene import LightSpec, RobotStart, SceneSpec, SensorSpec
 from thinkvla.tabletop.shapes import COLOURS, RGB, Triple
 from thinkvla.tabletop.tasks import Task
 
-LEVELS = (1, 2, 3)
+__all__ = ["AXES", "LEVELS", "Perturbation", "perturbed"]
 Vector = NDArray[np.float64]
-
-
-@dataclass(frozen=True)
-class Perturbation:
-    """One axis at one level.
-
-    Attributes:
-        axis: a key of ``AXES``.
-        level: 1, 2 or 3.
-
-    Raises ValueError for an unknown axis, with the nearest name, or an unknown level.
-    """
-
-    axis: str
-    level: int
-
-    def __post_init__(self) -> None:
-        if self.axis not in AXES:
-            near = difflib.get_close_matches(self.axis, AXES, n=1)
-            hint = f"did you mean '{near[0]}'? " if near else ""
-            raise ValueError(f"unknown perturbation '{self.axis}': {hint}expected one of {list(AXES)}")
-        if self.level not in LEVELS:
-            raise ValueError(f"perturbation '{self.axis}': level is {self.level}; expected one of {list(LEVELS)}")
-
-    def apply(self, scene: SceneSpec, rng: np.random.Generator) -> SceneSpec:
-        """The perturbed scene, with the same goal; ``rng`` makes its draws."""
-        return AXES[self.axis](scene, rng, self.level)
 
 
 def perturbed(task: Task, perturbation: Perturbation | None) -> Task:
@@ -67,7 +40,7 @@ def _sample(
 ) -> SceneSpec:
     scene = sample(rng)
     own = np.random.default_rng([zlib.crc32(perturbation.axis.encode()), int(rng.integers(2**63))])
-    return perturbation.apply(scene, own)
+    return AXES[perturbation.axis](scene, own, perturbation.level)
 
 
 def _camera(scene: SceneSpec, rng: np.random.Generator, level: int) -> SceneSpec:

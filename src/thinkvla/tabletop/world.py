@@ -40,6 +40,15 @@ class _Episode:
     controller: HandController
 
 
+@dataclass
+class _Motion:
+    """An action under way: servo targets (nu,) at its beginning and end, and the physics steps done."""
+
+    begin: NDArray[np.float64]
+    end: NDArray[np.float64]
+    done: int = 0
+
+
 class World:
     """One task's simulator; use it as a context manager, or call :meth:`close`.
 
@@ -52,10 +61,12 @@ class World:
         self.image_size = image_size
         self._episode: _Episode | None = None
         self._renderer: Renderer | None = None
+        self._motion: _Motion | None = None
 
     def reset(self, seed: int) -> None:
         """Begin the episode of a seed."""
         now = self._build(seed)
+        self._motion = None
         start = now.scene.robot
         now.controller.start(now.data, np.array(start.position), palm_down(start.yaw))
         mujoco.mj_step(now.model, now.data, nstep=_SETTLE)
@@ -69,15 +80,42 @@ class World:
 
     def step(self, action: ArrayLike) -> None:
         """Execute one (7,) action for a tenth of a second; raises ContractError for one outside the embodiment."""
+        self.begin(action)
+        self.advance(1 / TABLETOP.control_hz)
+
+    def begin(self, action: ArrayLike) -> None:
+        """Begin to execute one (7,) action while :meth:`advance` lets time pass; an unfinished one is given up.
+
+        Raises ContractError for an action outside the embodiment.
+        """
         values = np.asarray(action, dtype=np.float64)
         check_actions(values[None], TABLETOP, "action")
         now = self._now
-        data = now.data
-        begin, end = data.ctrl.copy(), now.controller.targets(data, values)
-        for substep in range(_RAMP, _SUBSTEPS + 1, _RAMP):
-            data.ctrl[:] = begin + (end - begin) * (substep / _SUBSTEPS)
-            mujoco.mj_step(now.model, data, nstep=_RAMP)
-        mujoco.mj_forward(now.model, data)  # so that poses and contacts belong to the new positions
+        self._motion = _Motion(now.data.ctrl.copy(), now.controller.targets(now.data, values))
+
+    def halt(self) -> None:
+        """Give up the action under way: the servos keep the targets they have now."""
+        self._motion = None
+
+    def advance(self, seconds: float) -> None:
+        """Let time pass, rounded to the physics' 4 ms; after an action's tenth of a second its targets are kept."""
+        now, left = self._now, round(seconds / TIMESTEP)
+        while left > 0:
+            count, motion = left, self._motion
+            if motion is not None and motion.done < _SUBSTEPS:
+                if motion.done % _RAMP == 0:
+                    part = (motion.done + _RAMP) / _SUBSTEPS
+                    now.data.ctrl[:] = motion.begin + (motion.end - motion.begin) * part
+                count = min(left, _RAMP - motion.done % _RAMP)
+                motion.done += count
+            mujoco.mj_step(now.model, now.data, nstep=count)
+            left -= count
+        mujoco.mj_forward(now.model, now.data)  # so that poses and contacts belong to the new positions
+
+    @property
+    def time(self) -> float:
+        """Simulated seconds since the episode began."""
+        return float(self._now.data.time)
 
     def observe(self) -> Observation:
         """Both camera images, as the scene's sensor gives them, and the instruction."""
@@ -145,6 +183,7 @@ class World:
         now = self._episode
         if now is None or now.seed != seed:  # compiling a model takes far longer than setting its state
             now = self._build(seed)
+        self._motion = None
         size = mujoco.mj_stateSize(now.model, _STATE)
         if vector.shape != (size + 12,):
             raise ValueError(

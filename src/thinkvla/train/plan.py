@@ -190,7 +190,8 @@ def _repeated(tokens: Tokens, count: int, image_token: int, merge: int) -> tuple
     before, through = ((tokens.ids_BL[:r] == image_token).sum() for r in (row, row + 1))
     own = (ends > before) & (ends <= through)
     pixels = torch.cat([part for part, mine in zip(tokens.pixels.split(patches.tolist()), own, strict=True) if mine])
-    return row, Tokens(ids, segments, pixels.repeat(count, 1), tokens.grids_N3[own].repeat(count, 1))
+    points = None if tokens.points_NhwG is None else tokens.points_NhwG[own].repeat(count, 1, 1, 1)
+    return row, Tokens(ids, segments, pixels.repeat(count, 1), tokens.grids_N3[own].repeat(count, 1), points)
 
 
 def _times(row_L: Tensor, count: int) -> Tensor:

@@ -51,11 +51,20 @@ class RobotSource:
             raise ValueError(f"{episodes.path}: data.held_out is {held_out}, which leaves none of {count} episodes")
         return RobotSource(episodes, geometry, episodes.episodes[kept].start if kept < count else len(episodes))
 
-    def sample(self, index: int, chunk: int, windows: NDArray[np.float32] | None = None) -> RobotSample:
-        """Frame ``index`` with the ``chunk`` actions from it on, its views cropped to ``windows``."""
+    def sample(
+        self, index: int, chunk: int, windows: NDArray[np.float32] | None = None, *, points: bool = False
+    ) -> RobotSample:
+        """Frame ``index`` with the ``chunk`` actions from it on, its views cropped to ``windows``.
+
+        ``points``: with the frame's true 3D points in the observation.
+        """
         actions, padding = self.episodes.actions(index, chunk)
+        maps = None
+        if points:
+            found = self.episodes.point_maps(index).astype(np.float32)
+            maps = dict(zip(self.episodes.embodiment.cameras, found, strict=True))
         return RobotSample(
-            Observation(self.episodes.frames(index), self.episodes.instruction(index)),
+            Observation(self.episodes.frames(index), self.episodes.instruction(index), point_maps=maps),
             actions,
             ~padding,
             self.geometry[index] if self.geometry is not None else None,
@@ -114,10 +123,11 @@ class RobotStream:
             if preprocessor.crop < 1:
                 views = len(source.episodes.embodiment.cameras)
                 windows = random_windows(preprocessor.crop, views, (self.seed, position))
-            samples.append(source.sample(frame, self.chunk, windows))
+            samples.append(source.sample(frame, self.chunk, windows, points=preprocessor.method.explicit_points))
         return preprocessor.robot_batch(samples)
 
     def held_out(self, positions: Iterable[int], preprocessor: Preprocessor) -> RobotBatch:
         """Demonstrations that are not trained on, the same in every run."""
+        points = preprocessor.method.explicit_points
         places = [self.held_out_place(position) for position in positions]
-        return preprocessor.robot_batch([source.sample(frame, self.chunk) for source, frame in places])
+        return preprocessor.robot_batch([source.sample(frame, self.chunk, points=points) for source, frame in places])

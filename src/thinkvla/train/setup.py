@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -141,6 +141,9 @@ def new_preprocessor(
 ) -> Preprocessor:
     """The preprocessor of a run, over the backbone's tokenizer and image processor."""
     robot, *others = robots(config.data, episodes)
+    if config.method.explicit_points:
+        size = point_map_size(episodes)
+        robot, *others = [replace(r, embodiment=replace(r.embodiment, point_map_size=size)) for r in (robot, *others)]
     if config.data.image_pixels is not None:
         limit_pixels(image_processor, config.data.image_pixels)
     return Preprocessor(
@@ -154,6 +157,15 @@ def new_preprocessor(
         others,
         config.data.crop,
     )
+
+
+def point_map_size(episodes: Sequence[EpisodeDataset]) -> tuple[int, int]:
+    """(rows, columns) of the point maps of all data sets; raises ValueError where one has none or they differ."""
+    sizes = {one.path: one.point_maps(0).shape[1:3] for one in episodes}
+    if len(set(sizes.values())) > 1:
+        raise ValueError(f"method.explicit_points: point maps of the data sets differ in size: {sizes}; use one size")
+    rows, columns = next(iter(sizes.values()))
+    return rows, columns
 
 
 def _continue_policy(
@@ -172,7 +184,9 @@ def _continue_policy(
         )
     for one in episodes:
         name = one.embodiment.name
-        if name not in preprocessor.robots or preprocessor.robots[name].embodiment != one.embodiment:
+        size = point_map_size([one]) if config.method.explicit_points else None
+        ours = replace(one.embodiment, point_map_size=size)
+        if name not in preprocessor.robots or preprocessor.robots[name].embodiment != ours:
             raise ValueError(
                 f"start: the policy in {folder} is for {sorted(preprocessor.robots)}, the data in {one.path} are of "
                 f"'{name}' or of another version of it"

@@ -51,18 +51,24 @@ class Picture:
         seen: objects whose centres are in the picture; at least one.
         places: (N, 2) their columns and rows, as shares of width and height.
         cut: objects whose centres are not, but of which something may show.
-        absent: (colour, shape) pairs made of colours and shapes seen, which no object of the scene has.
+        absent: names of things that the scene has not, but which one might expect in it.
     """
 
     seen: tuple[ObjectState, ...]
     places: Vector
     cut: tuple[ObjectState, ...]
-    absent: tuple[tuple[str, str], ...]
+    absent: tuple[str, ...]
+
+    @property
+    def named(self) -> list[tuple[ObjectState, Vector]]:
+        """Seen objects that nothing else in the picture shares its name with, and their places."""
+        counts = Counter(o.name for o in self.seen + self.cut)
+        return [(o, place) for o, place in zip(self.seen, self.places, strict=True) if counts[o.name] == 1]
 
     def unique(self, attribute: str) -> list[ObjectState]:
-        """Seen objects whose ``colour`` or ``shape`` nothing else in the picture shares."""
+        """Seen objects of one colour whose ``colour`` or ``shape`` nothing else in the picture shares."""
         counts = Counter(getattr(o, attribute) for o in self.seen + self.cut)
-        return [o for o in self.seen if counts[getattr(o, attribute)] == 1]
+        return [o for o in self.seen if o.colour and counts[getattr(o, attribute)] == 1]
 
 
 @dataclass(frozen=True)
@@ -73,18 +79,21 @@ class Candidate:
     answer: str
 
 
-def general_rows(state: SceneState, camera: str, rng: np.random.Generator) -> list[GeneralRow]:
+def general_rows(
+    state: SceneState, camera: str, rng: np.random.Generator, absent: Sequence[str] = ()
+) -> list[GeneralRow]:
     """At most one row for each category, about what the camera shows; none when it shows no object.
 
     Args:
         state: the moment to ask about.
         camera: name of the camera whose picture goes with the rows.
         rng: decides what is asked and how it is worded.
+        absent: names of things that are not there, to ask about beside those that colours and shapes give.
 
     Raises:
         KeyError: there is no such camera; the message names those that exist.
     """
-    picture = _picture(state, camera)
+    picture = _picture(state, camera, absent)
     rows = []
     for category, ask in CATEGORIES.items():
         answers: dict[str, list[Candidate]] = {}
@@ -101,17 +110,18 @@ def _draw(items: Sequence[T], rng: np.random.Generator) -> T:
     return items[int(rng.integers(len(items)))]
 
 
-def _picture(state: SceneState, camera: str) -> Picture:
+def _picture(state: SceneState, camera: str, absent: Sequence[str]) -> Picture:
     view = state.camera(camera)
     seen = tuple(o for o in state.objects if is_seen(view, o.position))
     cut = tuple(o for o in state.objects if not is_seen(view, o.position) and may_show(view, o))
     existing = {(o.colour, o.shape) for o in state.objects}
-    colours, shapes = (tuple(dict.fromkeys(getattr(o, a) for o in seen)) for a in ("colour", "shape"))
+    colours, shapes = (tuple(dict.fromkeys(getattr(o, a) for o in seen if o.colour)) for a in ("colour", "shape"))
+    other = (f"{colour} {shape}" for colour, shape in product(colours, shapes) if (colour, shape) not in existing)
     return Picture(
         seen=seen,
         places=np.array([in_picture(view, o.position) for o in seen]),
         cut=cut,
-        absent=tuple(pair for pair in product(colours, shapes) if pair not in existing),
+        absent=(*other, *absent),
     )
 
 
@@ -160,12 +170,14 @@ def _presence(picture: Picture) -> list[Candidate]:
         )
 
     there = [Candidate(asked(o.name), "Yes.") for o in picture.seen]
-    return there + [Candidate(asked(f"{colour} {shape}"), "No.") for colour, shape in picture.absent]
+    return there + [Candidate(asked(name), "No.") for name in picture.absent]
 
 
 def _count(picture: Picture) -> list[Candidate]:
-    kinds: list[tuple[str, Callable[[ObjectState], bool]]] = [("objects", lambda thing: True)]
-    for colour in dict.fromkeys(o.colour for o in picture.seen):
+    kinds: list[tuple[str, Callable[[ObjectState], bool]]] = []
+    if all(o.colour for o in picture.seen):  # things of many colours stand among furniture: what counts is open
+        kinds.append(("objects", lambda thing: True))
+    for colour in dict.fromkeys(o.colour for o in picture.seen if o.colour):
         kinds.append((f"{colour} objects", partial(_has, "colour", colour)))
     for shape in dict.fromkeys(o.shape for o in picture.seen):
         kinds.append((_plural(shape), partial(_has, "shape", shape)))
@@ -206,7 +218,7 @@ def _above_below(picture: Picture) -> list[Candidate]:
 
 def _relations(picture: Picture, axis: int, before: str, after: str) -> list[Candidate]:
     candidates = []
-    for (first, here), (second, there) in permutations(zip(picture.seen, picture.places, strict=True), 2):
+    for (first, here), (second, there) in permutations(picture.named, 2):
         if abs(here[axis] - there[axis]) >= APART:
             questions = (
                 f"In the picture, is the {first.name} {before} or {after} the {second.name}?",
@@ -219,7 +231,7 @@ def _relations(picture: Picture, axis: int, before: str, after: str) -> list[Can
 
 def _grid(picture: Picture) -> list[Candidate]:
     candidates = []
-    for thing, place in zip(picture.seen, picture.places, strict=True):
+    for thing, place in picture.named:
         if np.abs(place[:, None] - np.array([1 / 3, 2 / 3])).min() >= OFF_LINE:
             column, row = (3 * place).astype(int)
             questions = (
@@ -233,7 +245,7 @@ def _grid(picture: Picture) -> list[Candidate]:
 
 def _position(picture: Picture) -> list[Candidate]:
     candidates = []
-    for thing, place in zip(picture.seen, picture.places, strict=True):
+    for thing, place in picture.named:
         column, row = np.rint(100 * place).astype(int)
         questions = (
             f"Where in the picture is the {thing.name}? Answer in percent of width and height.",

@@ -6,6 +6,7 @@ viewing direction laid into the horizontal plane), metres.
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, replace
 from itertools import product
 
@@ -52,7 +53,8 @@ def view_axes(camera: CameraState) -> Vector:
     """(3, 3) whose rows are the view frame's left, up and forward in the world frame.
 
     A camera looking straight down (or up) has no horizontal viewing direction. Its forward is then where
-    the top (or bottom) of the picture points, which for a camera without roll is the same direction.
+    the top (or bottom) of the picture points, which for a camera without roll is the same direction. Left is where
+    the picture's left is: a camera with left-handed axes shows a mirror image.
     """
     ahead = -camera.rotation[:, 2]
     horizontal = ahead - (ahead @ UP) * UP
@@ -60,7 +62,8 @@ def view_axes(camera: CameraState) -> Vector:
         top = -np.sign(ahead @ UP) * camera.rotation[:, 1]
         horizontal = top - (top @ UP) * UP
     forward = horizontal / np.linalg.norm(horizontal)
-    return np.stack([np.cross(UP, forward), UP, forward])
+    handed = 1.0 if np.linalg.det(camera.rotation) > 0 else -1.0
+    return np.stack([handed * np.cross(UP, forward), UP, forward])
 
 
 def in_picture(camera: CameraState, point: Vector) -> Vector:
@@ -93,10 +96,14 @@ def may_show(camera: CameraState, thing: ObjectState) -> bool:
 
 
 def seen_entities(state: SceneState, camera: str) -> tuple[Entity, ...]:
-    """Objects and the gripper whose centres the camera sees; raises KeyError for an unknown camera."""
+    """Objects and the gripper whose centres the camera sees, but for those that share a name.
+
+    Raises KeyError for an unknown camera.
+    """
     view = state.camera(camera)
     axes = view_axes(view)
-    entities = [_entity(o, view, axes) for o in state.objects if is_seen(view, o.position)]
+    names = Counter(o.name for o in state.objects)
+    entities = [_entity(o, view, axes) for o in state.objects if names[o.name] == 1 and is_seen(view, o.position)]
     if is_seen(view, state.gripper.position):
         entities.append(Entity(GRIPPER, axes @ (state.gripper.position - view.position)))
     return tuple(entities)

@@ -1,0 +1,1 @@
+"""Simulators with pins of their own: code that runs inside their isolated environments."""

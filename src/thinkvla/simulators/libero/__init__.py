@@ -1,0 +1,1 @@
+"""LIBERO, from inside its environment: simulator, ground truth, scripted expert, demonstrations."""

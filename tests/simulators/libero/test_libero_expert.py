@@ -1,0 +1,148 @@
+"""The scripted expert in a world without forces: it brings things where they belong, whatever happens on the way."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from libero_scenes import SIZES, _turn, hand, scene, step, thing
+
+from thinkvla.contract import check_actions
+from thinkvla.data.embodiments import SPECIFICATIONS
+from thinkvla.simulators.libero.expert import Expert
+from thinkvla.simulators.libero.grasping import FINGER_REACH, RIMS, best_grasp, grasps, turn_to
+from thinkvla.simulators.libero.motion import CLOSED, OPEN, palm_down, rotation_vector
+from thinkvla.simulators.libero.truth import Goal, Thing, Truth
+
+LIBERO = SPECIFICATIONS["libero"].embodiment(20.0)
+
+
+def solve(truth: Truth, steps: int = 200) -> int | None:
+    """Steps the expert needs, or None."""
+    for number in range(steps):
+        if all(goal.done for goal in truth.goals):
+            return number
+        action = Expert().act(truth)
+        check_actions(action[None], LIBERO, "expert")
+        truth = step(truth, action)
+    return None
+
+
+@settings(max_examples=15, deadline=None)
+@given(
+    category=st.sampled_from(["cream_cheese", "milk"]),
+    x=st.floats(-0.2, 0.15),
+    y=st.floats(-0.25, 0.05),
+    yaw=st.floats(-3.1, 3.1),
+)
+def test_a_thing_is_brought_into_the_basket(category: str, x: float, y: float, yaw: float) -> None:
+    assert (solve(scene(thing(category, x, y, yaw))) or 999) < 130
+
+
+def test_two_things_are_brought_one_after_the_other() -> None:
+    assert solve(scene(thing("cream_cheese", -0.1, -0.2), thing("milk", 0.1, -0.1)), steps=300) is not None
+
+
+def test_what_was_dropped_is_picked_up_again() -> None:
+    truth = scene(thing("milk", 0.05, -0.15))
+    for _ in range(200):
+        if truth.hand.holding and truth.thing("milk_1").underside > 0.1:
+            break
+        truth = step(truth, Expert().act(truth))
+    assert truth.hand.holding == ("milk_1",)
+    for _ in range(4):
+        truth = step(truth, np.array([0, 0, 0, 0, 0, 0, OPEN], np.float32))
+    assert not truth.hand.holding
+    assert solve(truth) is not None
+
+
+def test_a_tilted_hand_comes_upright() -> None:
+    tilted = hand(rotation=_turn(np.array([0.3, 0.2, 0.0])) @ hand().rotation)
+    truth = scene(thing("milk", 0.1, -0.1), of=tilted)
+    for _ in range(40):
+        truth = step(truth, Expert().act(truth))
+    assert truth.hand.rotation[2, 2] < -0.999
+
+
+def test_the_expert_lets_go_of_what_has_arrived() -> None:
+    truth = scene(thing("milk", 0.0, 0.25))
+    assert truth.goals[0].done
+    truth = Truth(
+        hand(0.0, 0.25, 0.06),
+        truth.things,
+        truth.regions,
+        {},
+        (*truth.goals, Goal("in", ("milk_1", "x"), False)),
+        truth.base,
+    )
+    action = Expert().act(truth)
+    assert action[6] == OPEN
+
+
+def test_an_action_is_a_function_of_what_can_be_sent() -> None:
+    truth = scene(thing("milk", 0.1, -0.1, 0.4), thing("cream_cheese", -0.1, -0.1))
+    sent = Truth.from_plain(json.loads(json.dumps(truth.to_plain())))
+    assert np.array_equal(Expert().act(truth), Expert().act(sent))
+
+
+def test_ground_truth_of_another_version_is_refused() -> None:
+    values = scene(thing("milk", 0.1, -0.1)).to_plain()
+    del values["joints"]
+    with pytest.raises(ValueError, match=r"keys \['joints'\] are missing or unknown"):
+        Truth.from_plain(values)
+
+
+def test_boxes_are_held_across_a_side_that_fits() -> None:
+    [grasp] = grasps(thing("cream_cheese", 0.1, 0.1, yaw=0.5))
+    assert abs(grasp.closing @ np.array([np.cos(0.5), np.sin(0.5), 0.0])) < 1e-9  # across the short side
+    assert grasp.point[2] == pytest.approx(0.012)
+    assert len(list(grasps(thing("milk", 0.0, 0.0)))) == 2
+
+
+def test_what_is_too_wide_is_an_error() -> None:
+    half = np.array([0.1, 0.1, 0.1])
+    wide = Thing("crate_1", "crate", np.zeros(3), np.eye(3), -half, half, movable=True)
+    with pytest.raises(ValueError, match="'crate_1' is wider than the hand opens"):
+        best_grasp(scene(), wide)
+
+
+def test_a_bowl_is_held_at_its_rim_where_nothing_is_in_the_way() -> None:
+    bowl = thing("akita_black_bowl", 0.0, -0.1)
+    for angle in np.arange(8) * np.pi / 4:
+        away = SIZES["akita_black_bowl"][0] + FINGER_REACH - 0.008
+        post = thing("milk", *(bowl.position[:2] + away * np.array([np.cos(angle), np.sin(angle)])))
+        grasp = best_grasp(scene(bowl, post), bowl)
+        outer = grasp.point + (FINGER_REACH + 0.012) * grasp.closing
+        assert not post.hit(outer[None], 0.012).any(), angle
+        assert np.linalg.norm((grasp.point - bowl.position)[:2]) == pytest.approx(0.053 - 0.008)
+
+
+def test_mugs_are_not_held_at_their_handles() -> None:
+    for category, rim in ((name, rim) for name, rim in RIMS.items() if rim.handle):
+        half = np.array([0.06, 0.05, 0.05])
+        mug = Thing("mug_1", category, np.zeros(3), np.eye(3), -half, half, movable=True)
+        assert all(rim.handle * grasp.closing[0] < 0.5 for grasp in grasps(mug))
+
+
+@given(yaw=st.floats(-3.1, 3.1), wanted=st.floats(-3.1, 3.1))
+def test_fingers_turn_the_short_way_to_either_side(yaw: float, wanted: float) -> None:
+    upright = palm_down(np.eye(3), yaw)
+    closing = np.array([np.cos(wanted), np.sin(wanted), 0.0])
+    turn = turn_to(upright, closing)
+    assert abs(turn) <= np.pi / 2 + 1e-9
+    assert abs(palm_down(upright, turn)[:, 0] @ closing) == pytest.approx(1.0)
+    assert np.linalg.det(upright) == pytest.approx(1.0)
+
+
+@given(st.lists(st.floats(-1.5, 1.5), min_size=3, max_size=3))
+def test_rotation_vectors_undo_rotations(vector: list[float]) -> None:
+    assert rotation_vector(_turn(np.array(vector))) == pytest.approx(vector, abs=1e-6)
+
+
+def test_gripper_values_are_the_published_ones() -> None:
+    published = SPECIFICATIONS["libero"].gripper
+    assert published is not None
+    assert (published.open, published.closed) == (OPEN, CLOSED)
