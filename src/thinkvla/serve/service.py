@@ -123,7 +123,8 @@ class Service:
             session: that it came by.
             request: what came.
             received: when it came (``time.monotonic``).
-            simulated: the world stands still while the policy thinks, so there is no deadline, and its cameras may too.
+            simulated: the world stands still while the policy thinks, so there is no deadline, and its cameras may too;
+                where a robot would be held still, it is refused.
 
         Raises:
             Refused: with the reason that the client is told.
@@ -133,6 +134,11 @@ class Service:
         if request.last_action is not None:
             session.last = self._executed(request.last_action)
         served = await self._act(session, observation, received, simulated)
+        if simulated and served.held:
+            what = ", ".join(served.guards)
+            raise Refused(
+                "held", f"a robot would be held still now ({what}); a benchmark must not count that as acting"
+            )
         session.last = served.actions[self.contract.execute - 1]
         self.metrics.answered(session.protocol, time.monotonic() - received)
         self.latest = Glimpse(session.name, observation, served)
