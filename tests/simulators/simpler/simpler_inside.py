@@ -61,10 +61,14 @@ def area_mean(view: NDArray[Any], size: int) -> NDArray[np.float64]:
         left, right = edges[:-1, None], edges[1:, None]
         pixel = np.arange(length)
         overlap = np.minimum(right, pixel + 1) - np.maximum(left, pixel)
-        return np.clip(overlap, 0, None) / (right - left)
+        share: NDArray[np.float64] = np.clip(overlap, 0, None) / (right - left)
+        return share
 
     height, width, _ = view.shape
-    return np.einsum("ih,hwc,jw->ijc", weights(height), view.astype(np.float64), weights(width), optimize=True)
+    mean: NDArray[np.float64] = np.einsum(
+        "ih,hwc,jw->ijc", weights(height), view.astype(np.float64), weights(width), optimize=True
+    )
+    return mean
 
 
 def main() -> None:
