@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -47,13 +48,14 @@ def test_original_needs_no_assets() -> None:
         ({"suite": "object"}, "has no suite"),
     ],
 )
-def test_wrong_options_are_refused(change: dict[str, object], words: str) -> None:
+def test_wrong_options_are_refused(change: dict[str, Any], words: str) -> None:
     with pytest.raises(ValueError, match=words):
         find_benchmark("simpler_widowx").complete(replace(ASKED, **change))
 
 
 @pytest.mark.parametrize(("option", "value"), [("assets", Path("x")), ("max_steps", 9)])
-def test_other_benchmarks_have_neither(option: str, value: object) -> None:
-    options = replace(EvaluateOptions("expert", Path("new")), **{option: value})
+def test_other_benchmarks_have_neither(option: str, value: Any) -> None:
+    change: dict[str, Any] = {option: value}
+    options = replace(EvaluateOptions("expert", Path("new")), **change)
     with pytest.raises(ValueError, match=f"'tabletop' has no {option}"):
         find_benchmark("tabletop").complete(options)
