@@ -88,7 +88,7 @@ def judge_crops(teacher: GeometryTeacher, images: Tensor, area: float = 0.9) -> 
     windows = np.stack([random_windows(area, views, (moment,)) for moment in range(len(images))])
     crops = [[cropped(v.numpy(), w) for v, w in zip(*pair, strict=True)] for pair in zip(images, windows, strict=True)]
     whole, own = teacher.features(images), teacher.features(torch.from_numpy(np.array(crops)))
-    read = resize_targets(whole, *own.shape[2:4], torch.from_numpy(windows))
+    read = resize_targets(whole, own.shape[2], own.shape[3], torch.from_numpy(windows))
     return {
         "area": area,
         "mean 1 - cos": float(f"{cosine_distance(own, read).mean():.3g}"),

@@ -30,7 +30,7 @@ from numpy.typing import NDArray
 from websockets.exceptions import ConnectionClosed, InvalidHandshake
 from websockets.sync.client import connect
 
-from thinkvla.contract import check_actions
+from thinkvla.contract import Actions, check_actions
 from thinkvla.progress import progress
 from thinkvla.serve.frames import FrameLimits, decode, encode, encode_vla_eval
 
@@ -124,7 +124,8 @@ class Client(threading.Thread):
                 raise ValueError(f"a step of {changes.max()}")
         except ValueError as error:
             self.wrong.append(f"an action left its contract: {error}")
-        return actions[0]  # one of each chunk is executed, so that every observation of either protocol is looked at
+        first: Actions = actions[0]
+        return first  # one of each chunk is executed, so that every observation of either protocol is looked at
 
     def _fault(self, ws: Any, fault: str) -> bool:
         """Do one thing wrong; returns whether the session can go on."""

@@ -177,8 +177,8 @@ class Service:
         else:
             waited, inferred = pending.started - pending.submitted, pending.ended - pending.started
             guarded = self.actions.check(pending.answer.result(), session.last)
-            for guard, reaction in guarded.guards.items():
-                self._count(session, guard, reaction, "of this chunk's actions")
+            for guard, done in guarded.guards.items():
+                self._count(session, guard, done, "of this chunk's actions")
         total = time.monotonic() - received
         timing = {"queue_ms": waited * 1000, "infer_ms": inferred * 1000, "total_ms": total * 1000}
         return Served(guarded.actions, guarded.guards, guarded.held_from < steps, timing)

@@ -27,7 +27,7 @@ def test_a_demonstration_is_recorded(tmp_path: Path) -> None:
     made = generate_libero(GenerateLiberoOptions(output, tasks=(1,), episodes=1, workers=1))
     assert validate(output).problems == ()
     episodes = EpisodeDataset(output / "episodes")
-    assert episodes.instructions == ["pick up the cream cheese and place it in the basket"]
+    assert list(episodes.instructions) == ["pick up the cream cheese and place it in the basket"]
     assert made["demonstrations"]["frames"] == len(episodes) < 280
     assert set(np.unique(episodes.all_actions[:, 6])) == {0.0, 1.0}
     # The lower edge of the first view shows the floor before the robot, on which its base stands.
