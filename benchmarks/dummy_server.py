@@ -104,13 +104,14 @@ def main() -> None:
     parser.add_argument("--whole-batch", action="store_true")
     parser.add_argument("--faults", type=float, default=0.0)
     parser.add_argument("--queue", type=int, default=32)
+    parser.add_argument("--execute", type=int, default=CHUNK)
     given = parser.parse_args()
     logging.basicConfig(level=logging.WARNING)
     logging.getLogger("websockets").setLevel(logging.CRITICAL)
     policy = Dummy(given.side, given.cost_ms / 1000, given.whole_batch, given.faults)
     limits = dict.fromkeys(policy.embodiment.action_names, STEP_LIMIT) if given.faults else {}
     guards = GuardOptions(step_limits=limits, hold={"gripper": "zero"})
-    options = ServerOptions(port=0, deadline_s=DEADLINE_S, queue=given.queue, guards=guards)
+    options = ServerOptions(port=0, deadline_s=DEADLINE_S, queue=given.queue, execute=given.execute, guards=guards)
     server = PolicyServer(policy, served_contract(policy, options), options)
     server.run_to_end(lambda: print(server.port, flush=True))
 

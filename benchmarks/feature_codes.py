@@ -3,7 +3,8 @@
     OMP_NUM_THREADS=1 python benchmarks/feature_codes.py FOLDER/views FOLDER/run/vggt_tiny
 
 FOLDER is that of ``python -m thinkvla.recipes.vggt_tiny``: its views, and the teacher that learned from them. Principal
-components are fitted on half of the moments; all forms are judged on the other half.
+components are fitted on half of the moments; all forms are judged on the other half. Also: how far features read in a
+random window of a whole view are from those of the cropped view.
 """
 
 from __future__ import annotations
@@ -14,10 +15,13 @@ from pathlib import Path
 from typing import Any
 
 import common
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from thinkvla.crops import cropped, random_windows
+from thinkvla.method.geometry import cosine_distance, resize_targets
 from thinkvla.pretrain.views import read_views
 from thinkvla.teachers.protocol import GeometryTeacher
 from thinkvla.teachers.rows import from_rows, to_rows
@@ -75,16 +79,34 @@ def judge(features: Tensor) -> dict[str, Any]:
     return found
 
 
+def judge_crops(teacher: GeometryTeacher, images: Tensor, area: float = 0.9) -> dict[str, float]:
+    """Features of whole views read in windows, beside those of the cropped views themselves: 1 − cos.
+
+    To compare: the same distance between a view's own features and those of the next moment, at one place.
+    """
+    views = images.shape[1]
+    windows = np.stack([random_windows(area, views, (moment,)) for moment in range(len(images))])
+    crops = [[cropped(v.numpy(), w) for v, w in zip(*pair, strict=True)] for pair in zip(images, windows, strict=True)]
+    whole, own = teacher.features(images), teacher.features(torch.from_numpy(np.array(crops)))
+    read = resize_targets(whole, own.shape[2], own.shape[3], torch.from_numpy(windows))
+    return {
+        "area": area,
+        "mean 1 - cos": float(f"{cosine_distance(own, read).mean():.3g}"),
+        "mean 1 - cos of another moment": float(f"{cosine_distance(whole[1:], whole[:-1]).mean():.3g}"),
+    }
+
+
 def main(folder: Path, weights: Path) -> None:
     views = read_views(folder)
     moments = slice(0, len(views.images), max(1, len(views.images) // MOMENTS))
     images, points = (torch.from_numpy(values[moments].copy()) for values in (views.images, views.points))
     vggt: GeometryTeacher = VggtTeacher(weights, (images.shape[2], images.shape[3]))
     # Where a ray hits nothing the simulator's data sets have a point far away; a hole would have no code.
-    found = {
+    found: dict[str, dict[str, Any]] = {
         "simulator": judge(SimulatorTeacher().features(points.float().nan_to_num(3.0))),
         "vggt_tiny": judge(vggt.features(images)),
     }
+    found["vggt_tiny"]["crops"] = judge_crops(vggt, images)
     common.write("feature_codes", found)
 
 

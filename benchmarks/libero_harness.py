@@ -14,7 +14,7 @@ import os
 import subprocess
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -64,7 +64,7 @@ class Player:
     def __init__(self, recorded: Mapping[Key, Actions]) -> None:
         self.recorded = recorded
 
-    def act(self, observations: list[Observation]) -> list[ActionChunk]:
+    def act(self, observations: Sequence[Observation]) -> list[ActionChunk]:
         raise NotImplementedError("the server plays by episode and step")
 
     def chunk_of(self, task: Mapping[str, Any], step: int) -> Actions:
@@ -73,15 +73,20 @@ class Player:
         return actions[np.minimum(np.arange(step, step + CHUNK), len(actions) - 1)]
 
 
-class OurServer(PolicyServer):
+class Remembering(PolicyServer):
+    """Knows which episode each session is in, and plays it back."""
+
+    async def on_episode_start(self, config: dict[str, Any], ctx: Any) -> None:
+        self.tasks: dict[str, Mapping[str, Any]] = {ctx.session_id: config["task"]}  # one simulator, one session
+        await super().on_episode_start(config, ctx)
+
     def predict_batch(self, obs_batch: list[dict[str, Any]], ctx_batch: list[Any]) -> list[dict[str, Any]]:
-        return [{"actions": self.policy.chunk_of(ctx.task, ctx.step)} for ctx in ctx_batch]  # type: ignore[attr-defined]
+        player: Any = self.policy
+        return [{"actions": player.chunk_of(self.tasks[ctx.session_id], ctx.step)} for ctx in ctx_batch]
 
 
-class TheirServer(HarnessServer):
-    def predict_batch(self, obs_batch: list[dict[str, Any]], ctx_batch: list[Any]) -> list[dict[str, Any]]:
-        chunks = [self.policy.chunk_of(ctx.task, ctx.step) for ctx in ctx_batch]  # type: ignore[attr-defined]
-        return [{"actions": LIBERO.command(chunk)} for chunk in chunks]
+class TheirServer(HarnessServer, Remembering):
+    """As vla-eval's class wants it: HarnessServer converts what Remembering plays."""
 
 
 def record(options: Options, folder: Path) -> tuple[dict[Key, Actions], list[str]]:
@@ -126,7 +131,7 @@ def play(server: PolicyServer, entry: Mapping[str, Any], folder: Path) -> tuple[
             if process.wait():
                 raise RuntimeError(f"the simulator failed: {(folder / 'log').read_text()[-2000:]}")
         seconds = time.monotonic() - started
-    found = {}
+    found: dict[str, Any] = {}
     for aggregate in export_eval(folder, EVALUATION):
         for task in aggregate["tasks"]:
             for episode in task["episodes"]:
@@ -151,7 +156,7 @@ def main(options: Options) -> None:
             "max_tasks": options.tasks,
             "params": {"suite": options.suite, **LIBERO.params},
         }
-        by_ours, our_seconds = play(OurServer(player), ours, folder / "ours")
+        by_ours, our_seconds = play(Remembering(player), ours, folder / "ours")
         by_theirs, their_seconds = play(TheirServer(player, LIBERO), theirs, folder / "theirs")
     different = {key: (by_ours[key], by_theirs.get(key)) for key in by_ours if by_ours[key] != by_theirs.get(key)}
     hours = {"ours": our_seconds / 3600, "vla_eval": their_seconds / 3600}

@@ -30,7 +30,7 @@ from numpy.typing import NDArray
 from websockets.exceptions import ConnectionClosed, InvalidHandshake
 from websockets.sync.client import connect
 
-from thinkvla.contract import check_actions
+from thinkvla.contract import Actions, check_actions
 from thinkvla.progress import progress
 from thinkvla.serve.frames import FrameLimits, decode, encode, encode_vla_eval
 
@@ -111,7 +111,7 @@ class Client(threading.Thread):
                 last = self._check(answer, last)
 
     def _check(self, actions: NDArray[np.float32], last: NDArray[np.float32] | None) -> NDArray[np.float32]:
-        """The last action; notes what leaves the contract. A step that holds still, all zeros, may come at once."""
+        """The executed action; notes what leaves the contract. A step that holds still, all zeros, may come at once."""
         try:
             if actions.dtype != np.float32:
                 raise ValueError(f"actions are {actions.dtype}")
@@ -124,7 +124,8 @@ class Client(threading.Thread):
                 raise ValueError(f"a step of {changes.max()}")
         except ValueError as error:
             self.wrong.append(f"an action left its contract: {error}")
-        return actions[-1]
+        first: Actions = actions[0]
+        return first  # one of each chunk is executed, so that every observation of either protocol is looked at
 
     def _fault(self, ws: Any, fault: str) -> bool:
         """Do one thing wrong; returns whether the session can go on."""
@@ -211,7 +212,7 @@ def soak(requests: int, clients: int, share: float, cost_ms: float) -> dict[str,
     """All figures of one soak."""
     memory: list[float] = []
     with tempfile.TemporaryFile() as log:
-        options = ("--side", str(SIDE), "--cost-ms", str(cost_ms), "--faults", "0.05", "--queue", "4")
+        options = ("--side", str(SIDE), "--cost-ms", str(cost_ms), "--faults", "0.05", "--queue", "4", "--execute", "1")
         with dummy_server(log.fileno(), *options) as (port, process):
             started = time.perf_counter()
             threads = [Client(port, i, requests // clients, share) for i in range(clients)]

@@ -16,6 +16,8 @@ class Upstream(LIBEROBenchmark):  # type: ignore[misc]  # vla-eval ships no type
     the same seed before each episode; its own way, an episode depends on those before it.
     """
 
+    _task_suite: Any
+
     def _init_libero(self) -> None:
         if self._task_suite is None:
             self._task_suite = benchmark.get_benchmark_dict()[self.suite]()

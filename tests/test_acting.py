@@ -19,7 +19,7 @@ from thinkvla.contract import ContractError, Embodiment, Observation
 from thinkvla.deploy import DeployedPolicy, load_policy
 from thinkvla.method.config import MethodConfig
 from thinkvla.method.policy import ThinkVLA
-from thinkvla.method.prompts import ACTION_PROMPT, REASONING_PROMPT, new_tokens
+from thinkvla.method.prompts import ACTION_PROMPT, REASONING_PROMPT, Prompt, new_tokens
 from thinkvla.preprocessor import ActionNormalizer, Preprocessor
 from thinkvla.pretrained import ThinkVLA as Pretrained
 from thinkvla.shipped import POLICIES, shipped_models
@@ -112,7 +112,12 @@ def test_instructions_are_tokenized_once(monkeypatch: pytest.MonkeyPatch) -> Non
     deployed = DeployedPolicy(policy, preprocessor)
     written: list[str] = []
     action = preprocessor.prompts.action
-    monkeypatch.setattr(preprocessor.prompts, "action", lambda text, sizes: written.append(text) or action(text, sizes))
+
+    def write(text: str, sizes: list[int]) -> Prompt:
+        written.append(text)
+        return action(text, sizes)
+
+    monkeypatch.setattr(preprocessor.prompts, "action", write)
     for seen in (SEEN[:1], SEEN[:2], [SEEN[1], SEEN[0]], SEEN[:1]):
         deployed.act(seen)
     assert written == INSTRUCTIONS[:2]

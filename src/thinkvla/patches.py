@@ -44,4 +44,5 @@ class Patches:
             count, rows // self.merge, self.merge, self.patch, columns // self.merge, self.merge, self.patch, channels
         )
         ordered = blocks.permute(0, 1, 4, 2, 5, 7, 3, 6).unsqueeze(6)
-        return ordered.expand(-1, -1, -1, -1, -1, -1, self.time, -1, -1).reshape(count * rows * columns, -1)
+        repeated: Tensor = ordered.expand(-1, -1, -1, -1, -1, -1, self.time, -1, -1)
+        return repeated.reshape(count * rows * columns, -1)

@@ -26,6 +26,9 @@ class Evaluations:
 
     def __call__(self, options: EvaluateOptions) -> EvaluationResult:
         assert not options.output.exists()
+        assert options.suite is not None
+        assert options.episodes is not None
+        assert options.first_seed is not None
         (options.output / "harness").mkdir(parents=True)
         if len(self.ran) == self.stop_before:
             raise RuntimeError("the power went off")

@@ -122,7 +122,7 @@ def test_order_of_every_family_is_undone(tmp_path: Path, family: str) -> None:
     write_published(tmp_path / "model", family)
     backbone = build_backbone(BackboneConfig(str(tmp_path / "model")), []).backbone
     grid = torch.randn(2, 4 * backbone.merge, 6 * backbone.merge, 3)
-    ordered = backbone._block_order(grid)
+    ordered = backbone.from_raster(grid)
     torch.testing.assert_close(backbone.raster(ordered, *grid.shape[1:3]), grid, atol=0, rtol=0)
 
 

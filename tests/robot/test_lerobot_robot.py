@@ -161,9 +161,13 @@ def test_connects_by_a_description(tmp_path: Any, monkeypatch: pytest.MonkeyPatc
             raise DecodingError("no field 'colour'")
         return values
 
+    def make(config: dict[str, Any]) -> FakeArm:
+        made.append(config)
+        return arm
+
     robots = types.ModuleType("lerobot.robots")
     robots.RobotConfig = object  # type: ignore[attr-defined]
-    robots.make_robot_from_config = lambda config: made.append(config) or arm  # type: ignore[attr-defined]
+    robots.make_robot_from_config = make  # type: ignore[attr-defined]
     draccus = types.ModuleType("draccus")
     draccus.decode, draccus.utils = decode, types.SimpleNamespace(DecodingError=DecodingError)  # type: ignore[attr-defined]
     modules = {"draccus": draccus, "lerobot": types.ModuleType("lerobot"), "lerobot.robots": robots}
@@ -181,7 +185,7 @@ def test_connects_by_a_description(tmp_path: Any, monkeypatch: pytest.MonkeyPatc
     robot, instruction = open_robot(str(file), TabletopScene(), ARM)
     assert instruction is None
     assert made == [{"type": "so101_follower", "port": "/dev/ttyACM0"}]
-    assert arm.connected
+    assert [arm.connected] == [True]
     assert robot.embodiment == ARM
     robot.close()
     assert arm.connected is False

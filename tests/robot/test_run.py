@@ -106,7 +106,7 @@ def test_a_dry_run_shows_what_would_be_sent(robot: AnyTime, tmp_path: Path, caps
 def test_mistakes_are_named(robot: AnyTime, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="say what the robot should do"):
         run(options(tmp_path, instruction=None))
-    robot.embodiment = replace(EMBODIMENT, name="other", control_hz=20.0)  # type: ignore[misc]
+    robot.embodiment = replace(EMBODIMENT, name="other", control_hz=20.0)
     with pytest.raises(ContractError, match=r"another robot: control_hz, name differ \(control_hz: the robot has 20.0"):
         run(options(tmp_path))
     (tmp_path / "STOP").touch()

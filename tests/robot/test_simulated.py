@@ -72,10 +72,11 @@ def test_time_is_counted(mode: Mode, delay: int, held: int, actions: int, chunks
 
 
 def test_the_expert_succeeds_and_is_repeatable() -> None:
+    cases: list[tuple[Mode, int]] = [("synchronous", 0), ("switch", 0), ("synchronous", 100), ("synchronous", 100)]
     with World(TASK, SMALL) as world:
         runs = [
             run_delayed(world, Teacher(world), ChunkScheduler(2, mode=mode, execute=1), SEED, delay)
-            for mode, delay in (("synchronous", 0), ("switch", 0), ("synchronous", 100), ("synchronous", 100))
+            for mode, delay in cases
         ]
     assert all(run.success for run in runs)
     assert runs[0] == runs[1], "without a delay nothing is there to switch"

@@ -9,7 +9,6 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
-from thinkvla.robot import tabletop_process
 from thinkvla.robot.tabletop import TabletopRobot
 from thinkvla.robot.tabletop_process import RealTime
 from thinkvla.tabletop.suites import suite
@@ -50,7 +49,7 @@ def test_an_action_takes_its_time_and_can_be_halted(world: World) -> None:
 
 def test_the_world_follows_the_clock(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     now = 50.0
-    monkeypatch.setattr(tabletop_process.time, "monotonic", lambda: now)
+    monkeypatch.setattr("thinkvla.robot.tabletop_process.time.monotonic", lambda: now)
     real = RealTime(world)
     now += 0.1
     real.catch_up()

@@ -102,7 +102,7 @@ def test_holding_is_exempt_from_step_limits() -> None:
     st.sampled_from(["clip", "hold", "refuse"]),
     st.sampled_from(["clip", "hold", "refuse"]),
 )
-@settings(max_examples=50)
+@settings(max_examples=50, deadline=None)
 def test_whatever_the_policy_says_is_safe(actions: Any, last: Any, not_finite: Any, out: Any, step: Any) -> None:
     limits = {"x": 0.125, "rz": 0.5, "gripper": 0.25}
     checker = guard(not_finite=not_finite, out_of_range=out, step_limit=step, step_limits=limits)

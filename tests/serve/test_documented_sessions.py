@@ -60,7 +60,7 @@ def served(command: str) -> Iterator[str]:
             if found := re.search(r"ws://127.0.0.1:(\d+)", line):
                 yield found[1]
                 process.send_signal(signal.SIGTERM)
-                assert process.wait(30) == 0
+                assert process.wait(120) == 0
                 assert "Traceback" not in process.stderr.read()
                 return
         raise AssertionError("".join(log))

@@ -124,11 +124,12 @@ def test_options_that_do_not_go_together(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="queue is 0; it must be above 0"):
         ServerOptions(queue=0)
     (tmp_path / "empty").touch()
-    for given, words in (
+    faulty: tuple[tuple[dict[str, Any], str], ...] = (
         ({"token_file": tmp_path / "none"}, "token_file"),
         ({"token_file": tmp_path / "empty"}, "is empty"),
         ({"certificate": tmp_path / "empty", "key": tmp_path / "empty"}, "certificate"),
-    ):
+    )
+    for given, words in faulty:
         with pytest.raises(ValueError, match=words), running(Still(), options(**given)):
             pass
 

@@ -185,7 +185,7 @@ def test_deadline_holds_and_a_late_answer_is_not_sent() -> None:
 def test_a_bad_observation_does_not_spoil_its_batch() -> None:
     gate, policy = Gated(), Faulty()
     inside = gate.act
-    gate.act = lambda seen: (inside(seen), policy.act(seen))[1]  # type: ignore[method-assign]
+    gate.act = lambda observations: (inside(observations), policy.act(observations))[1]  # type: ignore[method-assign]
     with running(gate, options()) as server:
         answers = ask_together(server, gate, ["first", "good", "fail", "good"])
         assert [isinstance(answer, str) for answer in answers] == [False, False, True, False]
@@ -205,7 +205,7 @@ def ask_together(server: Any, policy: Gated, prompts: list[str]) -> list[Any]:
     assert policy.entered.wait(20)
     for waiting, thread in enumerate(threads[1:], start=1):
         thread.start()
-        wait_until(lambda n=waiting: server._service.batcher.waiting >= n, "requests wait")  # type: ignore[misc]
+        wait_until(lambda n=waiting: server._service.batcher.waiting >= n, "requests wait")
     policy.gate.set()
     for thread in threads:
         thread.join()

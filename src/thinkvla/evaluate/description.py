@@ -50,8 +50,10 @@ def describe(entry: Mapping[str, Any], environment: str | None = None) -> Descri
         RuntimeError: the benchmark cannot be made there.
     """
     values = simulator.describe(entry) if environment is None else _ask(entry, environment)
-    specs = [{name: DimSpec.from_dict(spec) for name, spec in values[key].items()} for key in ("action", "observation")]
-    return Description(*specs, tuple(values["tasks"]), values["metadata"])
+    action, observation = (
+        {name: DimSpec.from_dict(spec) for name, spec in values[key].items()} for key in ("action", "observation")
+    )
+    return Description(action, observation, tuple(values["tasks"]), values["metadata"])
 
 
 def _ask(entry: Mapping[str, Any], environment: str) -> dict[str, Any]:

@@ -94,7 +94,7 @@ class TabletopRobot:
         self._answers.close()
         self._connection.close()
         try:
-            self._process.wait(5.0)
+            self._process.wait(30.0)
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()

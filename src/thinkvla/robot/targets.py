@@ -62,7 +62,8 @@ class Workspace:
             raise ValueError(
                 f"{where}: workspace has keys {sorted(values)}; it needs low and high, and may have {known}"
             )
-        return Workspace(**{key: tuple(v) if isinstance(v, list) else v for key, v in values.items()})
+        made: dict[str, Any] = {key: tuple(v) if isinstance(v, list) else v for key, v in values.items()}
+        return Workspace(**made)
 
 
 @dataclass(frozen=True)

@@ -123,7 +123,8 @@ class Service:
             session: that it came by.
             request: what came.
             received: when it came (``time.monotonic``).
-            simulated: the world stands still while the policy thinks, so there is no deadline, and its cameras may too.
+            simulated: the world stands still while the policy thinks, so there is no deadline, and its cameras may too;
+                where a robot would be held still, it is refused.
 
         Raises:
             Refused: with the reason that the client is told.
@@ -133,6 +134,11 @@ class Service:
         if request.last_action is not None:
             session.last = self._executed(request.last_action)
         served = await self._act(session, observation, received, simulated)
+        if simulated and served.held:
+            what = ", ".join(served.guards)
+            raise Refused(
+                "held", f"a robot would be held still now ({what}); a benchmark must not count that as acting"
+            )
         session.last = served.actions[self.contract.execute - 1]
         self.metrics.answered(session.protocol, time.monotonic() - received)
         self.latest = Glimpse(session.name, observation, served)
@@ -171,8 +177,8 @@ class Service:
         else:
             waited, inferred = pending.started - pending.submitted, pending.ended - pending.started
             guarded = self.actions.check(pending.answer.result(), session.last)
-            for guard, reaction in guarded.guards.items():
-                self._count(session, guard, reaction, "of this chunk's actions")
+            for guard, done in guarded.guards.items():
+                self._count(session, guard, done, "of this chunk's actions")
         total = time.monotonic() - received
         timing = {"queue_ms": waited * 1000, "infer_ms": inferred * 1000, "total_ms": total * 1000}
         return Served(guarded.actions, guarded.guards, guarded.held_from < steps, timing)

@@ -11,7 +11,9 @@ from thinkvla.teachers import depth_anything, vggt
 from thinkvla.teachers.protocol import GeometryTeacher
 from thinkvla.teachers.simulator import SimulatorTeacher
 
-TeacherName = Literal["simulator", "vggt", "depth_anything"]
+TeacherName = Literal["simulator", "vggt_tiny", "vggt", "depth_anything"]
+VGGT_TINY = Path(__file__).parent / "vggt_tiny"
+"""The tiny VGGT that ships, for 96 px views of the embedded world; its README.md is its card."""
 PUBLISHED: dict[str, tuple[Callable[[Path, tuple[int, int]], GeometryTeacher], str]] = {
     "vggt": (vggt.VggtTeacher, vggt.LICENCE),
     "depth_anything": (depth_anything.DepthAnythingTeacher, depth_anything.LICENCE),
@@ -24,7 +26,7 @@ def build_teacher(name: TeacherName, weights: Path | None, view_size: tuple[int,
     """The teacher of that name; says which licences published weights have.
 
     Args:
-        name: ``simulator`` reads true point maps; ``vggt`` and ``depth_anything`` see images.
+        name: ``simulator`` reads true point maps; ``vggt_tiny``, ``vggt`` and ``depth_anything`` see images.
         weights: file or folder of a published network's weights.
         view_size: (height, width) of the images, pixels.
 
@@ -37,7 +39,7 @@ def build_teacher(name: TeacherName, weights: Path | None, view_size: tuple[int,
             + ("needs them: give the file or folder" if weights is None else "has none: leave it out")
         )
     if weights is None:
-        return SimulatorTeacher()
+        return vggt.VggtTeacher(VGGT_TINY, view_size) if name == "vggt_tiny" else SimulatorTeacher()
     teacher, licence = PUBLISHED[name]
     log.warning(licence, weights)
     return teacher(weights, view_size)

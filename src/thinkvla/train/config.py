@@ -40,7 +40,8 @@ class DataConfig:
         skip_unreadable_images: leave out questions of which an image cannot be read, and say how many; an error by
             default, and where they are more than 5 % of a set.
         pack_questions: let questions share rows of a batch, so that less than a tenth of it is padding.
-        teacher: geometry teacher: ``simulator`` reads true point maps, ``vggt`` and ``depth_anything`` see images.
+        teacher: geometry teacher: ``simulator`` reads true point maps, ``vggt_tiny``, ``vggt`` and
+            ``depth_anything`` see images, the first ships with the package.
         teacher_weights: file or folder of a published teacher's weights.
         teacher_features: ``cached`` beside the episodes before the first step, or computed ``online`` in every step.
         normalization: bounds of the action normalization; by default what the embodiment's specification says, and

@@ -13,7 +13,8 @@ import numpy as np
 from libero.libero.envs import OffScreenRenderEnv
 from numpy.typing import NDArray
 
-from thinkvla.simulators.libero.world import CAMERAS, RENDER_SIZE, World
+from thinkvla.simulators.libero.views import RENDER_SIZE
+from thinkvla.simulators.libero.world import CAMERAS, World
 
 SUITE, TASK, SEED = "libero_goal", 0, 7
 STEPS = 6

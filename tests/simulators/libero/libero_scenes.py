@@ -65,7 +65,7 @@ def step(truth: Truth, action: Actions) -> Truth:
     """One control step of a hand without weight; what lies between closing fingers goes with it, else it falls."""
     old = truth.hand
     move = COVERED[0] * 0.05 * action[:3]
-    rotation = _turn(COVERED[1] * 0.5 * action[3:6]) @ old.rotation
+    rotation = _turn(COVERED[1] * 0.5 * action[3:6].astype(np.float64)) @ old.rotation
     position = old.position + move
     position[2] = max(position[2], 0.011)
     opening = float(np.clip(old.opening + (0.02 if action[6] > 0.5 else -0.02), 0.0, 0.08))
@@ -93,4 +93,5 @@ def _turn(vector: Vector) -> Vector:
         return np.eye(3)
     x, y, z = vector / angle
     cross = np.array([[0.0, -z, y], [z, 0.0, -x], [-y, x, 0.0]])
-    return np.eye(3) + np.sin(angle) * cross + (1 - np.cos(angle)) * cross @ cross
+    rotation: Vector = np.eye(3) + np.sin(angle) * cross + (1 - np.cos(angle)) * cross @ cross
+    return rotation

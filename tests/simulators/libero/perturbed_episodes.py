@@ -60,19 +60,13 @@ def main() -> None:
     found: dict[str, Any] = {}
     with World(SUITE, TASK) as world:
         plain = look(world)
-    world_of_all: PerturbedWorld | None = None
     for axis in AXES:
-        perturbation = Perturbation(axis, LEVEL)
-        if axis == "layout" or world_of_all is None:
-            world_of_all = PerturbedWorld(perturbation, SUITE, TASK, SEED)
-        world_of_all.perturbation = perturbation  # a new world for each would only cost time
-        first = look(world_of_all)
-        if axis in ("noise", "layout"):
-            look(world_of_all, LAYOUT + 1)
-            again = look(world_of_all)
-            same = compare(first, again)
-            found[f"{axis} again"] = {key: same[key] for key in ("joints", *VIEWS)}
-        found[axis] = compare(plain, first)
+        with PerturbedWorld(Perturbation(axis, LEVEL), SUITE, TASK, SEED) as world:
+            first = look(world)
+            found[axis] = compare(plain, first)
+            look(world, LAYOUT + 1)
+            same = compare(first, look(world))
+            found[axis]["again"] = {key: same[key] for key in ("joints", "fixtures stay", *VIEWS)}
     print("\n" + json.dumps(found))
 
 

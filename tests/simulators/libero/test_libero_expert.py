@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from libero_scenes import SIZES, _turn, hand, scene, step, thing
+from libero_scenes import DOWN, SIZES, _turn, hand, scene, step, thing
 
 from thinkvla.contract import check_actions
 from thinkvla.data.embodiments import SPECIFICATIONS
@@ -129,12 +129,22 @@ def test_mugs_are_not_held_at_their_handles() -> None:
 
 @given(yaw=st.floats(-3.1, 3.1), wanted=st.floats(-3.1, 3.1))
 def test_fingers_turn_the_short_way_to_either_side(yaw: float, wanted: float) -> None:
-    upright = palm_down(np.eye(3), yaw)
+    upright = palm_down(DOWN, yaw)
     closing = np.array([np.cos(wanted), np.sin(wanted), 0.0])
     turn = turn_to(upright, closing)
     assert abs(turn) <= np.pi / 2 + 1e-9
     assert abs(palm_down(upright, turn)[:, 0] @ closing) == pytest.approx(1.0)
     assert np.linalg.det(upright) == pytest.approx(1.0)
+
+
+@given(st.lists(st.floats(-1.5, 1.5), min_size=3, max_size=3))
+def test_a_hand_tilts_upright_by_the_shortest_way(vector: list[float]) -> None:
+    tilted = _turn(np.array(vector)) @ DOWN
+    upright = palm_down(tilted, 0.0)
+    assert np.allclose(upright[:, 2], [0.0, 0.0, -1.0], atol=1e-9)
+    assert np.allclose(upright.T @ upright, np.eye(3), atol=1e-9)
+    angle = np.arccos(np.clip(-tilted[2, 2], -1, 1))
+    assert np.linalg.norm(rotation_vector(upright @ tilted.T)) == pytest.approx(angle, abs=1e-6)
 
 
 @given(st.lists(st.floats(-1.5, 1.5), min_size=3, max_size=3))

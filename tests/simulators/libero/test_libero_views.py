@@ -35,7 +35,7 @@ def test_points_lie_on_the_surface_and_project_to_their_pixels() -> None:
     points = points_behind(depth, seen, stride)
     assert points.shape == (24, 24, 3)
     assert points.dtype == np.float32
-    found = seen.project(points)
+    found = seen.project(points.astype(float))
     rows, columns = np.mgrid[0:24, 0:24] * stride + stride / 2
     assert np.allclose(found[..., 0], columns, atol=1e-3)
     assert np.allclose(found[..., 1], rows, atol=1e-3)

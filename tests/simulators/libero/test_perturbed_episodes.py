@@ -74,6 +74,7 @@ def test_no_start_is_the_goal_and_words_change_along_language_alone(found: dict[
     assert (found[axis]["instruction"] == plain) == (axis != "language")
 
 
-@pytest.mark.parametrize("axis", ["noise", "layout"])
-def test_an_episode_begins_the_same_each_time(found: dict[str, Any], axis: str) -> None:
-    assert found[f"{axis} again"] == {"joints": {}, "front": 0.0, "wrist": 0.0}
+@pytest.mark.parametrize("axis", AXES)
+def test_an_episode_begins_the_same_whatever_came_before(found: dict[str, Any], axis: str) -> None:
+    assert found[axis]["again"] == {"joints": {}, "fixtures stay": True, "front": 0.0, "wrist": 0.0}
+    assert found[axis]["fixtures stay"]

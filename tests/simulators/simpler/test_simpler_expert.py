@@ -58,9 +58,9 @@ def moved(state: SceneState, task: str) -> SceneState:
 def _turned(quaternion: np.ndarray, euler: np.ndarray) -> np.ndarray:
     """The quaternion after a turn by Rx Ry Rz, all small parts multiplied in turn."""
     for axis in (2, 1, 0):
-        w, *v = np.cos(euler[axis] / 2), *(np.sin(euler[axis] / 2) * np.eye(3)[axis])
+        w, v = np.cos(euler[axis] / 2), np.sin(euler[axis] / 2) * np.eye(3)[axis]
         u, r = quaternion[0], quaternion[1:]
-        quaternion = np.array([w * u - np.dot(v, r), *(w * r + u * np.asarray(v) + np.cross(v, r))])
+        quaternion = np.array([w * u - np.dot(v, r), *(w * r + u * v + np.cross(v, r))])
     return quaternion
 
 

@@ -63,7 +63,8 @@ class Job:
     @staticmethod
     def from_json(text: str) -> Job:
         """The inverse of :meth:`to_json`."""
-        values = {key: tuple(v) if isinstance(v, list) else v for key, v in json.loads(text).items()}
+        written: dict[str, Any] = json.loads(text)
+        values: dict[str, Any] = {key: tuple(v) if isinstance(v, list) else v for key, v in written.items()}
         return Job(**{**values, "noise": NoiseSpec(**values["noise"])})
 
 
@@ -96,9 +97,8 @@ class Attempt:
         about = {key: getattr(self, key) for key in ("suite", "task", "instruction", "seed", "moments")}
         images = {f"images_{view}": frames for view, frames in self.images.items()}
         with new_file(path, _ROOM) as partial, partial.open("wb") as file:
-            np.savez_compressed(
-                file, about=json.dumps(about), actions=self.actions, point_maps=self.point_maps, **images
-            )
+            arrays: dict[str, Any] = {"actions": self.actions, "point_maps": self.point_maps, **images}
+            np.savez_compressed(file, about=json.dumps(about), **arrays)
 
     @staticmethod
     def load(path: Path) -> Attempt:

@@ -19,7 +19,8 @@ from thinkvla.evaluate.policy import PrivilegedObservation
 from thinkvla.evaluate.wire import action_spec, encode_observation, observation_spec
 from thinkvla.perturbation import Perturbation
 from thinkvla.simulators.libero.perturbations_language import told
-from thinkvla.simulators.libero.world import CAMERAS, RENDER_SIZE, SUITES, WAIT_STEPS, World
+from thinkvla.simulators.libero.views import RENDER_SIZE
+from thinkvla.simulators.libero.world import CAMERAS, SUITES, WAIT_STEPS, World
 
 CONTROL_HZ = 20.0
 LAYOUTS = 50

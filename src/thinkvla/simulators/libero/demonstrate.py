@@ -13,13 +13,17 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
-from thinkvla.contract import Image
+from thinkvla.contract import Actions, Image
 from thinkvla.environments.parent import end_with_parent
 from thinkvla.simulators.libero.attempts import Attempt, Job, attempt_path, attempts
-from thinkvla.simulators.libero.expert import OPEN, Expert
+from thinkvla.simulators.libero.expert import Expert
+from thinkvla.simulators.libero.motion import OPEN
+from thinkvla.simulators.libero.truth import Truth
 from thinkvla.simulators.libero.world import CAMERAS, World
 from thinkvla.tabletop.disturbance import Disturbance
+from thinkvla.tabletop.state import CameraState
 
 START = 0.3
 """Standard deviation of the constant action that displaces the hand before an episode, for ``START_STEPS``."""
@@ -44,7 +48,9 @@ def record(world: World, job: Job, number: int) -> Attempt | None:
         world.step(start)
     expert = Expert()
     images: dict[str, list[Image]] = {view: [] for view in CAMERAS}
-    actions, point_maps, truths = [], [], []
+    actions: list[Actions] = []
+    point_maps: list[NDArray[np.float16]] = []
+    truths: list[tuple[Truth, tuple[CameraState, ...]]] = []
     while len(actions) < world.max_steps:
         truth = world.truth()
         if all(goal.done for goal in truth.goals):

@@ -40,7 +40,8 @@ def footprint(model: Any, data: Any, body: int) -> Rectangle:
     if moving:
         trial = mujoco.MjData(model)
         for joint in moving:
-            for place in np.linspace(*model.jnt_range[joint], 3):
+            low, high = (float(end) for end in model.jnt_range[joint])
+            for place in (low, (low + high) / 2, high):
                 trial.qpos[:] = data.qpos
                 trial.qpos[model.jnt_qposadr[joint]] = place
                 mujoco.mj_kinematics(model, trial)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from thinkvla.simulators.libero.motion import FINGER_TIP
+from thinkvla.simulators.libero.motion import FINGER_TIP, palm_down
 from thinkvla.simulators.libero.truth import Thing, Truth, Vector
 
 FINGER_REACH = 0.040
@@ -95,7 +95,8 @@ def _at_rim(thing: Thing, rim: Rim) -> Iterator[Grasp]:
 
 def turn_to(hand: Vector, closing: Vector) -> float:
     """Radians to turn a hand (3, 3) about the vertical until its fingers travel along ``closing``, either way round."""
-    yaw = np.arctan2(hand[1, 0], hand[0, 0])
+    fingers = palm_down(hand, 0.0)[:, 0]
+    yaw = np.arctan2(fingers[1], fingers[0])
     turn = float(np.arctan2(closing[1], closing[0]) - yaw)
     return (turn + np.pi / 2) % np.pi - np.pi / 2
 

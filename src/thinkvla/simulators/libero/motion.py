@@ -35,11 +35,17 @@ def action(
 
 
 def palm_down(hand: Vector, turn: float) -> Vector:
-    """(3, 3) the upright hand nearest to ``hand``, turned about the vertical."""
-    yaw = np.arctan2(hand[1, 0], hand[0, 0]) + turn
-    closing = np.array([np.cos(yaw), np.sin(yaw), 0.0])
-    down = np.array([0.0, 0.0, -1.0])
-    return np.stack([closing, np.cross(down, closing), down], axis=1)
+    """(3, 3) the hand tilted upright by the shortest way, and turned about the vertical."""
+    palm = hand[:, 2]
+    x, y, down = -float(palm[1]), float(palm[0]), -float(palm[2])  # palm × down, and their cosine
+    if down < -0.999:  # palm up: any way is as short
+        tilt = 2 * np.outer(hand[:, 0], hand[:, 0]) - np.eye(3)
+    else:
+        cross = np.array([[0.0, 0.0, y], [0.0, 0.0, -x], [-y, x, 0.0]])
+        tilt = np.eye(3) + cross + cross @ cross / (1 + down)
+    c, s = np.cos(turn), np.sin(turn)
+    upright: Vector = np.array([[c, -s, 0.0], [s, c, 0.0], [0.0, 0.0, 1.0]]) @ tilt @ hand
+    return upright
 
 
 def rotation_vector(rotation: Vector) -> Vector:

@@ -28,8 +28,13 @@ from thinkvla.simulators.libero.problem import Problem, read_problem
 from thinkvla.simulators.libero.sensing import GRIP_SITE
 from thinkvla.simulators.libero.world import CAMERAS, World
 
-EDITS = ("camera", "light", "background")
-"""Axes that change the simulator's model."""
+EDITED = {
+    "camera": ("cam_pos", "cam_quat", "cam_fovy"),
+    "light": ("light_pos", "light_dir", "light_ambient", "light_diffuse", "light_specular", "light_castshadow"),
+    "background": ("tex_data", "mat_rgba", "geom_rgba"),
+}
+"""Axis → what it changes of the simulator's model."""
+LAMP = ("ambient", "diffuse", "specular")
 ARM = tuple(f"robot0_joint{number}" for number in range(1, 8))
 
 
@@ -54,6 +59,7 @@ class PerturbedWorld(World):
         self._added: tuple[str, ...] = ()
         self._noisy: NoisySensor | None = None
         self._frame = 0
+        self._plain: tuple[Any, dict[str, Any], dict[str, Any]] | None = None
         with tempfile.TemporaryDirectory() as scratch:
             self._scratch = Path(scratch)
             super().__init__(suite, number, rendering)
@@ -65,14 +71,13 @@ class PerturbedWorld(World):
         Raises:
             ValueError: the scene leaves no room for the perturbation; see perturbations_layout and perturbations_robot.
         """
-        if self.perturbation.axis in EDITS:
-            self._seed = None  # the model is made anew, or edits would add up
         self.reset(seed)
         self._frame, self._noisy = 0, None
         self.instruction = told(self.perturbation, self.name, self._plain_instruction, self._draw_seed, layout)
         environment, simulation = self._env, self._env.sim
         model, data = simulation.model._model, simulation.data._data
         axis, level, rng = self.perturbation.axis, self.perturbation.level, self._draws(layout)
+        self._undo_edits(model)
         state = self.init_states()[layout]
         if self._added:
             state = widen_state(model, state, environment.get_sim_state(), self._added)
@@ -102,6 +107,19 @@ class PerturbedWorld(World):
             controller = environment.robots[0].controller
             controller.update(force=True)
             controller.reset_goal()
+
+    def _undo_edits(self, model: Any) -> None:
+        """Have the model as it was before the last episode's edits, which would add up."""
+        headlight = model.vis.headlight
+        if self._plain is None or self._plain[0] is not model:
+            values = {name: np.array(getattr(model, name)) for name in EDITED.get(self.perturbation.axis, ())}
+            self._plain = model, values, {name: np.array(getattr(headlight, name)) for name in LAMP}
+            return
+        _, values, lamp = self._plain
+        for name, value in values.items():
+            getattr(model, name)[:] = value
+        for name, value in lamp.items():
+            setattr(headlight, name, value)
 
     def _step(self, command: NDArray[np.float64], views: Sequence[str]) -> None:
         self._frame += 1

@@ -75,7 +75,8 @@ def _motion(values: Values, lasting: np.random.Generator, fresh: np.random.Gener
     along = np.linspace(-half, half, 4 * margin + 1)
     rows, columns = (margin + np.rint(along * part).astype(int) for part in (np.sin(angle), np.cos(angle)))
     shifted = [wide[row : row + height, column : column + width] for row, column in zip(rows, columns, strict=True)]
-    return np.mean(shifted, axis=0)
+    mean: Values = np.mean(shifted, axis=0)
+    return mean
 
 
 def _fog(values: Values, lasting: np.random.Generator, fresh: np.random.Generator, level: int) -> Values:
@@ -93,7 +94,8 @@ def _glass(values: Values, lasting: np.random.Generator, fresh: np.random.Genera
     reach = (0.008, 0.016, 0.032)[level - 1] * height
     aside = lasting.uniform(-1, 1, (2, height, width))
     rows, columns = np.indices((height, width)) + np.rint(reach * aside).astype(int)
-    return values[np.clip(rows, 0, height - 1), np.clip(columns, 0, width - 1)]
+    seen: Values = values[np.clip(rows, 0, height - 1), np.clip(columns, 0, width - 1)]
+    return seen
 
 
 FAULTS: Mapping[str, Callable[[Values, np.random.Generator, np.random.Generator, int], Values]] = {

@@ -14,6 +14,8 @@ from PIL import Image as PillowImage
 from thinkvla.contract import Image
 
 Vector = NDArray[np.float64]
+SHADED = 0.4
+"""How much of its light a lamp keeps that casts shadows: such lights add up in a picture, others stop at full scale."""
 SHARES = (0.35, 0.7, 1.0)
 """How much of a surface is new at each level."""
 
@@ -48,12 +50,12 @@ def move_camera(model: Any, camera: int, height: float, rng: np.random.Generator
 
 
 def change_lights(model: Any, rng: np.random.Generator, level: int) -> None:
-    """Turn the lights, make them stronger or weaker and coloured, and at levels 2 and 3 switch shadows over.
+    """Turn the lights, make them stronger or weaker and coloured; at levels 2 and 3 they cast shadows.
 
     A level is worth up to 40° around the vertical, 18 % less or 12 % more strength, and 16 % of a random hue.
 
     Args:
-        model: MjModel; its lights and the headlight change.
+        model: MjModel of a scene without shadows; its lights and the headlight change.
         rng: makes the draws, which do not depend on the level.
         level: 1, 2 or 3.
     """
@@ -65,10 +67,11 @@ def change_lights(model: Any, rng: np.random.Generator, level: int) -> None:
         if model.light_bodyid[light] == 0:  # those on the robot turn with it
             model.light_pos[light] = turn @ model.light_pos[light]
             model.light_dir[light] = turn @ model.light_dir[light]
-        for kind in (model.light_ambient, model.light_diffuse, model.light_specular):
-            kind[light] = np.clip(colour * kind[light], 0, 1)
         if level > 1:
-            model.light_castshadow[light] = not model.light_castshadow[light]
+            model.light_castshadow[light] = True
+        kept = SHADED if model.light_castshadow[light] else 1.0
+        for kind in (model.light_ambient, model.light_diffuse, model.light_specular):
+            kind[light] = np.clip(kept * colour * kind[light], 0, 1)
     headlight = model.vis.headlight
     for name in ("ambient", "diffuse", "specular"):
         setattr(headlight, name, np.clip(colour * np.asarray(getattr(headlight, name)), 0, 1))

@@ -40,7 +40,7 @@ class Sensor:
         self._fingers = [
             {model.geom(geom).id for geom in gripper.important_geoms[side]} for side in ("left_finger", "right_finger")
         ]
-        self._owner = {}
+        self._owner: dict[int, str] = {}
         for name, (root, _, movable, _) in self._bodies.items():
             if movable:
                 self._owner |= dict.fromkeys([root, *self._below(root)], name)
@@ -97,7 +97,8 @@ class Sensor:
     def metres(self, depth: NDArray[np.float32]) -> NDArray[np.float32]:
         """A depth buffer (H, W), 0 near to 1 far, as metres along the viewing direction."""
         near, far = (value * self._model.stat.extent for value in (self._model.vis.map.znear, self._model.vis.map.zfar))
-        return (near / (1.0 - depth.astype(np.float64) * (1.0 - near / far))).astype(np.float32)
+        metres: NDArray[np.float32] = (near / (1.0 - depth.astype(np.float64) * (1.0 - near / far))).astype(np.float32)
+        return metres
 
     def _hand(self) -> Hand:
         data, site = self._data, self._data.site(GRIP_SITE)

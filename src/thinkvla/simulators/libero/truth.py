@@ -61,7 +61,7 @@ class Thing:
         local = (points - self.position) @ self.rotation
         boxes = self.solids if len(self.solids) else np.stack([self.low, self.high])[None]
         inside = (local[:, None] > boxes[:, 0] - margin) & (local[:, None] < boxes[:, 1] + margin)
-        hit: NDArray[np.bool_] = inside.all(axis=2).any(axis=1)
+        hit: NDArray[np.bool_] = np.any(np.all(inside, axis=2), axis=1)
         return hit
 
     @property
@@ -148,11 +148,13 @@ class Truth:
 
     def thing(self, name: str) -> Thing:
         """The thing of that name; raises KeyError naming those that exist."""
-        return _named(name, self.things)
+        thing: Thing = _named(name, self.things)
+        return thing
 
     def region(self, name: str) -> Region:
         """The region of that name; raises KeyError naming those that exist."""
-        return _named(name, self.regions)
+        region: Region = _named(name, self.regions)
+        return region
 
     def has_region(self, name: str) -> bool:
         """Whether there is a region of that name."""
@@ -160,7 +162,8 @@ class Truth:
 
     def to_plain(self) -> dict[str, Any]:
         """As nested dictionaries, lists, numbers and text, for a message or a file; :meth:`from_plain` reads it."""
-        return _plain(asdict(self))
+        values: dict[str, Any] = _plain(asdict(self))
+        return values
 
     @staticmethod
     def from_plain(values: Mapping[str, Any]) -> Truth:

@@ -51,5 +51,5 @@ def points_behind(raw: NDArray[np.float32], camera: CameraState, stride: int) ->
     across, up = (columns - width / 2) / focal, (height / 2 - rows) / focal
     rays = np.stack([across, up, -np.ones_like(up)], axis=-1)
     reach = np.minimum(depth, FARTHEST / np.linalg.norm(rays, axis=-1))
-    points = camera.position + (rays * reach[..., None]) @ camera.rotation.T
-    return points.astype(np.float32)
+    points: NDArray[np.float32] = (camera.position + (rays * reach[..., None]) @ camera.rotation.T).astype(np.float32)
+    return points

@@ -29,7 +29,8 @@ from thinkvla.data.embodiments import SPECIFICATIONS
 from thinkvla.evaluate.policy import PrivilegedObservation
 from thinkvla.evaluate.wire import action_spec, encode_observation, observation_spec
 from thinkvla.simulators.libero.sensing import Sensor
-from thinkvla.simulators.libero.world import CAMERAS, as_seen, to_simulator
+from thinkvla.simulators.libero.views import as_seen
+from thinkvla.simulators.libero.world import CAMERAS, to_simulator
 from thinkvla.simulators.libero_plus.repository import prepare
 from thinkvla.simulators.libero_plus.variants import (
     DIMENSIONS,

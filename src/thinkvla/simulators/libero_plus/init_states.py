@@ -56,4 +56,5 @@ def without_torch() -> None:
     if "torch" not in sys.modules:
         module = types.ModuleType("torch", "Stands in for torch: it loads initial states.")
         module.load = load_states  # type: ignore[attr-defined]
+        module.Tensor = type("Tensor", (), {})  # type: ignore[attr-defined]  # scipy asks whether an array is one
         sys.modules["torch"] = module

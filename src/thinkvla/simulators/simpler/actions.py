@@ -94,15 +94,16 @@ def to_vector(rotation: Matrix) -> Vector:
     twist = np.array(
         [rotation[2, 1] - rotation[1, 2], rotation[0, 2] - rotation[2, 0], rotation[1, 0] - rotation[0, 1]]
     )
-    sine, cosine = np.linalg.norm(twist) / 2, (np.trace(rotation) - 1) / 2
+    sine, cosine = float(np.linalg.norm(twist)) / 2, (float(np.trace(rotation)) - 1) / 2
     angle = np.arctan2(sine, cosine)
     if sine > 1e-8:
-        return twist / (2 * sine) * angle
-    if cosine > 0:
-        return twist / 2
-    # Half a turn: R = 2 a aᵀ − 1, so the column of the largest diagonal entry is along the axis.
-    column = (rotation + np.eye(3))[:, int(np.argmax(np.diag(rotation)))]
-    return column / np.linalg.norm(column) * angle
+        vector: Vector = twist / (2 * sine) * angle
+    elif cosine > 0:
+        vector = twist / 2
+    else:  # half a turn: R = 2 a aᵀ − 1, so the column of the largest diagonal entry is along the axis
+        column = (rotation + np.eye(3))[:, int(np.argmax(np.diag(rotation)))]
+        vector = column / np.linalg.norm(column) * angle
+    return vector
 
 
 def from_quaternion(quaternion: NDArray[Any]) -> Matrix:

@@ -156,7 +156,8 @@ def robot_description(urdf: bytes) -> bytes:
         if link.get("name") == _INSIDE:
             for collision in link.findall("collision"):
                 link.remove(collision)
-    return ElementTree.tostring(robot, encoding="utf-8", xml_declaration=True)
+    description: bytes = ElementTree.tostring(robot, encoding="utf-8", xml_declaration=True)
+    return description
 
 
 def collision_exceptions() -> str:

@@ -56,7 +56,8 @@ def render() -> np.ndarray:
 def cells(frame: np.ndarray) -> np.ndarray:
     """(8, 8, 3) mean colours of a frame's cells: what survives another driver's rounding."""
     side = _SIZE // _CELLS
-    return np.asarray(frame, np.float64).reshape(_CELLS, side, _CELLS, side, 3).mean((1, 3))
+    means: np.ndarray = np.asarray(frame, np.float64).reshape(_CELLS, side, _CELLS, side, 3).mean((1, 3))
+    return means
 
 
 _GREY = (147, 147, 147)

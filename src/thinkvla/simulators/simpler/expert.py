@@ -131,7 +131,7 @@ def _action(
 
 
 def _above(point: Vector, height: float) -> Vector:
-    return point + np.array([0.0, 0.0, height])
+    return np.array([point[0], point[1], point[2] + height])
 
 
 def _palm_down(yaw: float) -> Matrix:

@@ -1,4 +1,4 @@
-"""Checks the environment of the original SimplerEnv from inside: what is there and what its user must still install."""
+"""Checks the environment of the original SimplerEnv from inside: what is there, what its user has yet to install."""
 
 from __future__ import annotations
 

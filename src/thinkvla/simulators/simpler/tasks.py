@@ -13,7 +13,7 @@ CONTROL_HZ = 5.0
 MAX_STEPS = 120
 """Default step limit of every task."""
 LIMITS = (
-    "starVLA and CogACT 120 in every task; SimplerEnv's own scripts 60, and 120 for the eggplant; the videos of "
+    "starVLA and DB-CogACT 120 in every task; SimplerEnv's own scripts 60, and 120 for the eggplant; the videos of "
     "3DThinkVLA show 200"
 )
 """Step limits of other projects, for reports: a success rate means little without its limit."""

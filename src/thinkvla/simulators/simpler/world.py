@@ -39,12 +39,10 @@ class World:
 
     def reset(self, layout: int) -> None:
         """Place everything as in a layout, 0 to 23; raises ValueError for another."""
-        import torch
-
         if layout not in range(LAYOUTS):
             raise ValueError(f"SimplerEnv's task '{self.task.name}' has layouts 0 to {LAYOUTS - 1}, not {layout}")
         # A new scene for every episode: PhysX's contact caches would carry over, and episodes depend on their order.
-        self._env.reset(seed=layout, options={"reconfigure": True, "episode_id": torch.tensor([layout])})
+        self._env.reset(seed=layout, options={"reconfigure": True, "episode_id": layout})
 
     def step(self, action: NDArray[np.float32]) -> bool:
         """Execute one action (7,) of the ``bridge`` embodiment for 0.2 s; returns whether the task is done now."""
