@@ -146,10 +146,11 @@ def test_deployment_shows_the_middle_and_a_checkpoint_knows(tmp_path: Path) -> N
 def test_training_moves_the_window_with_the_position() -> None:
     preprocessor = with_crop(build()[1], 0.81)
     seen = observation("lift it")
-    chunk = np.zeros((SMALL.chunk, 7), np.float32)
+    actions = np.zeros((SMALL.chunk, 7), np.float32)
 
-    def sample(index: int, chunk_length: int, windows: NDArray[np.float32] | None = None) -> RobotSample:
-        return RobotSample(seen, chunk, np.ones(SMALL.chunk, bool), None, EMBODIMENT.name, windows)
+    def sample(index: int, chunk: int, windows: Any = None, *, points: bool = False) -> RobotSample:
+        assert not points
+        return RobotSample(seen, actions, np.ones(SMALL.chunk, bool), None, EMBODIMENT.name, windows)
 
     episodes = SimpleNamespace(embodiment=EMBODIMENT, __len__=lambda: 1)
     source = cast(RobotSource, SimpleNamespace(kept=1, episodes=episodes, sample=sample))

@@ -58,9 +58,12 @@ def served(command: str) -> Iterator[str]:
         for line in process.stderr:
             log.append(line)
             if found := re.search(r"ws://127.0.0.1:(\d+)", line):
-                yield found[1]
-                process.send_signal(signal.SIGTERM)
-                assert process.wait(120) == 0
+                try:
+                    yield found[1]
+                finally:  # it would be waited for, whatever the test found
+                    process.send_signal(signal.SIGTERM)
+                    code = process.wait(120)
+                assert code == 0
                 assert "Traceback" not in process.stderr.read()
                 return
         raise AssertionError("".join(log))
