@@ -256,7 +256,7 @@ def test_lerobot_train_fine_tunes_it(tmp_path: Path) -> None:
     common = [
         sys.executable, "-m", "lerobot.scripts.lerobot_train", "--dataset.repo_id=local/tabletop",
         f"--dataset.root={tmp_path / 'data'}", "--dataset.video_backend=pyav", "--batch_size=2", "--num_workers=0",
-        "--steps=2", "--save_freq=2", "--eval_freq=0", "--wandb.enable=false", "--policy.device=cpu",
+        "--steps=2", "--save_freq=2", "--wandb.enable=false", "--policy.device=cpu",
         "--policy.push_to_hub=false",
     ]  # fmt: skip
     first = ["--policy.type=thinkvla", "--policy.checkpoint=tabletop_r1", f"--output_dir={tmp_path / 'first'}"]

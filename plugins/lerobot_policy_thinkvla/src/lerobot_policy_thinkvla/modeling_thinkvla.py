@@ -125,7 +125,9 @@ class ThinkVLAPolicy(PreTrainedPolicy):
             self._left.extend(self.predict_action_chunk(batch)[:, : self.steps].unbind(1))
         return self._left.popleft()
 
-    def _save_pretrained(self, save_directory: Path) -> None:
+    def _save_pretrained(self, save_directory: Path, state_dict: dict[str, Tensor] | None = None) -> None:
+        if state_dict is not None:
+            raise ValueError("weights spread over processes (FSDP) are not saved here; train such policies by thinkvla")
         config = deepcopy(self.config)
         config.checkpoint = None  # the policy itself lies beside it
         config._save_pretrained(save_directory)
