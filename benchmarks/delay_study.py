@@ -210,7 +210,8 @@ def main(options: Options) -> None:
     """Run the study, write its figures and its plot."""
     rows = study(options)
     figures = list(summary(rows, cells(options.execute)))
-    common.write("delay_study", {**asdict(options), "output": str(options.output), "cells": figures})
+    asked = {name: value for name, value in asdict(options).items() if name not in ("output", "workers")}
+    common.write("delay_study", {**asked, "cells": figures})
     plot(figures, PLOT)
 
 
