@@ -6,9 +6,9 @@ the field, what was expected and what to do.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any, Literal, get_args
+from typing import Any, Literal, Protocol, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -146,6 +146,21 @@ class ActionChunk:
     def check(self, embodiment: Embodiment) -> None:
         """Raise ContractError unless the chunk is (C, action_dim), finite and inside the embodiment's range."""
         check_actions(self.actions, embodiment, "action chunk")
+
+
+class Policy(Protocol):
+    """Anything that turns observations into action chunks."""
+
+    @property
+    def embodiment(self) -> Embodiment:
+        """What it sees and how it acts."""
+
+    @property
+    def chunk(self) -> int:
+        """Actions in each chunk it returns."""
+
+    def act(self, observations: Sequence[Observation]) -> list[ActionChunk]:
+        """One chunk for each observation, in the same order."""
 
 
 def check_image(image: Any, image_size: tuple[int, int], field: str) -> None:

@@ -10,10 +10,9 @@ from typing import Any
 import numpy as np
 from vla_eval.registry import resolve_import_string
 
-from thinkvla.contract import Actions, Embodiment
+from thinkvla.contract import Actions, Embodiment, Policy
 from thinkvla.evaluate.harness import Harness
 from thinkvla.evaluate.options import EvaluateOptions, Evaluation
-from thinkvla.evaluate.policy import Policy
 from thinkvla.evaluate.results import Episode
 
 OPTIONAL = ("suite", "perturbation", "level", "first_seed", "assets", "max_steps", "sample", "as_released")

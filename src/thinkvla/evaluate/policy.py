@@ -1,27 +1,12 @@
-"""What evaluation needs of a policy, and the privileged observation only a simulator's own expert may see."""
+"""The privileged observation, which only a simulator's own expert may see."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
-from thinkvla.contract import ActionChunk, ContractError, Embodiment, Observation
-
-
-class Policy(Protocol):
-    """Anything that turns observations into action chunks."""
-
-    @property
-    def embodiment(self) -> Embodiment:
-        """What it sees and how it acts."""
-
-    @property
-    def chunk(self) -> int:
-        """Actions in each chunk it returns."""
-
-    def act(self, observations: Sequence[Observation]) -> list[ActionChunk]:
-        """One chunk for each observation, in the same order."""
+from thinkvla.contract import ContractError, Observation
 
 
 @dataclass(frozen=True)

@@ -9,13 +9,13 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+from thinkvla.contract import Policy
 from thinkvla.evaluate.benchmark import Benchmark, recorded_actions
 from thinkvla.evaluate.benchmarks import find_benchmark
 from thinkvla.evaluate.description import describe
 from thinkvla.evaluate.harness import HarnessServer, run_in_container
 from thinkvla.evaluate.options import EvaluateOptions, Evaluation
 from thinkvla.evaluate.parallel import run_parallel
-from thinkvla.evaluate.policy import Policy
 from thinkvla.evaluate.results import FILE_NAME, Episode, EvaluationResult
 from thinkvla.evaluate.server import PolicyServer
 from thinkvla.evaluate.videos import choose

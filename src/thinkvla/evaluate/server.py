@@ -7,8 +7,7 @@ from typing import Any
 from vla_eval.model_servers.predict import PredictModelServer
 from vla_eval.specs import DimSpec
 
-from thinkvla.contract import ContractError
-from thinkvla.evaluate.policy import Policy
+from thinkvla.contract import ContractError, Policy
 from thinkvla.evaluate.wire import action_spec, decode_observation, observation_spec
 
 

@@ -6,11 +6,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from thinkvla.contract import Actions
+from thinkvla.contract import Actions, Policy
 from thinkvla.evaluate.benchmark import Benchmark
 from thinkvla.evaluate.expert_policy import ExpertPolicy
 from thinkvla.evaluate.options import Evaluation
-from thinkvla.evaluate.policy import Policy
 from thinkvla.evaluate.results import Episode
 from thinkvla.evaluate.videos import SIZE, replay
 from thinkvla.perturbation import Perturbation

@@ -13,8 +13,7 @@ from typing import Any
 import numpy as np
 import tyro
 
-from thinkvla.contract import ActionChunk, ContractError, Embodiment, Observation
-from thinkvla.evaluate.policy import Policy
+from thinkvla.contract import ActionChunk, ContractError, Embodiment, Observation, Policy
 from thinkvla.progress import progress
 from thinkvla.robot.clock import WallClock
 from thinkvla.robot.loop import ControlLoop, Limits, Run

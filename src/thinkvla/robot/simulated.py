@@ -9,8 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from thinkvla.contract import ActionChunk
-from thinkvla.evaluate.policy import Policy
+from thinkvla.contract import ActionChunk, Policy
 from thinkvla.robot.scheduler import ChunkScheduler
 from thinkvla.tabletop.embodiment import TABLETOP
 from thinkvla.tabletop.world import World

@@ -5,8 +5,7 @@ from __future__ import annotations
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Protocol
 
-from thinkvla.contract import ActionChunk, Observation
-from thinkvla.evaluate.policy import Policy
+from thinkvla.contract import ActionChunk, Observation, Policy
 
 
 class Thinker(Protocol):

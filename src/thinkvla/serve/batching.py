@@ -14,30 +14,14 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from queue import Empty, SimpleQueue
-from typing import Protocol
 
-from thinkvla.contract import ActionChunk, Actions, Embodiment, Observation
+from thinkvla.contract import Actions, Observation, Policy
 from thinkvla.serve.faults import Refused
 from thinkvla.serve.metrics import Metrics
 
 logger = logging.getLogger(__name__)
 STUCK = 10
 """Deadlines after which a policy that is still busy with one batch counts as stuck."""
-
-
-class Policy(Protocol):
-    """What is served: ``thinkvla.deploy.DeployedPolicy``, or anything like it."""
-
-    @property
-    def embodiment(self) -> Embodiment:
-        """What it sees and how it acts."""
-
-    @property
-    def chunk(self) -> int:
-        """Actions in each chunk it returns."""
-
-    def act(self, observations: Sequence[Observation]) -> list[ActionChunk]:
-        """One chunk for each observation, in the same order."""
 
 
 @dataclass(eq=False)

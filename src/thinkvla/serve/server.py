@@ -17,9 +17,9 @@ import uvloop
 from websockets.asyncio.server import Server, ServerConnection, serve
 from websockets.exceptions import ConnectionClosed
 
-from thinkvla.contract import Observation
+from thinkvla.contract import Observation, Policy
 from thinkvla.serve import openpi, vla_eval
-from thinkvla.serve.batching import Batcher, Policy
+from thinkvla.serve.batching import Batcher
 from thinkvla.serve.faults import Refused
 from thinkvla.serve.frame_reader import FrameReader
 from thinkvla.serve.frames import FrameError, encode
