@@ -96,13 +96,12 @@ def test_state_survives_its_vector() -> None:
 
 def test_expert_acts_on_the_truth_alone() -> None:
     policy, state = ExpertPolicy(), start("spoon", 0.0)
-    image = np.zeros((224, 224, 3), np.uint8)
-    seen = PrivilegedObservation({"front": image}, "go", {"task": "spoon", "state": state.to_vector()})
+    seen = PrivilegedObservation({}, "go", {"task": "spoon", "state": state.to_vector()})
     (chunk,) = policy.act([seen])
     assert np.array_equal(chunk.actions, Expert("spoon").act(state)[None])
     chunk.check(policy.embodiment)
     with pytest.raises(ContractError, match="needs the simulator's truth"):
-        policy.act([Observation({"front": image}, "go")])
+        policy.act([Observation({}, "go")])
 
 
 def test_tasks_are_found_by_name() -> None:
@@ -111,7 +110,8 @@ def test_tasks_are_found_by_name() -> None:
         choose_tasks(["carot"])
 
 
-def test_policy_has_one_view() -> None:
+def test_policy_has_one_view_and_expert_none() -> None:
+    assert ExpertPolicy.embodiment.cameras == ()
     assert embodiment(["primary"], (96, 128)).cameras == ("primary",)
     with pytest.raises(ValueError, match=r"one view.*wants \['front', 'wrist'\]"):
         embodiment(["front", "wrist"])

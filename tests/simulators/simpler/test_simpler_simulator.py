@@ -5,16 +5,20 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
+from thinkvla.contract import ActionChunk, Observation
 from thinkvla.environments.check import check
 from thinkvla.environments.process import command, problem, variables
 from thinkvla.environments.table import find_environment
 from thinkvla.evaluate.options import EvaluateOptions
-from thinkvla.evaluate.run import evaluate
+from thinkvla.evaluate.run import evaluate, evaluate_policy
+from thinkvla.simulators.simpler.embodiment import embodiment
 
 MISSING = problem(find_environment("simpler"))
 BESIDE = Path(__file__).parents[4] / "shared/assets/simplerenv-widowx.tgz"
@@ -91,3 +95,40 @@ def test_served_expert_does_as_in_the_simulator(inside: dict[str, Any], tmp_path
     assert (episode.instruction, episode.steps) == ("put carrot on plate", 30)
     assert result.protocol["step limit"] == 30
     assert result.simulator["sapien"] == "3.0.3"
+
+
+class Still:
+    """Stands still with an open hand, and keeps what it saw."""
+
+    embodiment = embodiment(["primary"], (96, 128))
+    chunk = 2
+
+    def __init__(self) -> None:
+        self.seen: list[Observation] = []
+
+    def act(self, observations: Sequence[Observation]) -> list[ActionChunk]:
+        self.seen += observations
+        return [ActionChunk(np.array([[0, 0, 0, 0, 0, 0, 1]] * 2, np.float32)) for _ in observations]
+
+
+@needs_assets
+def test_policy_sees_the_view_once_a_chunk(tmp_path: Path) -> None:
+    policy = Still()
+    options = EvaluateOptions(
+        "still",
+        tmp_path / "new",
+        benchmark="simpler_widowx",
+        assets=ASSETS,
+        tasks=("carrot",),
+        episodes=1,
+        workers=1,
+        max_steps=4,
+    )
+    (episode,) = evaluate_policy(policy, options).episodes
+    assert (episode.error, episode.success, episode.steps) == (None, False, 4)
+    assert [seen.instruction for seen in policy.seen] == ["put carrot on plate"] * 2
+    for seen in policy.seen:
+        view = seen.images["primary"]
+        assert (view.shape, str(view.dtype)) == ((96, 128, 3), "uint8")
+        orange = (view[..., 0] > 180) & (view[..., 2] < 80) & (view[..., 1] < 150)
+        assert 20 < orange.sum() < 400

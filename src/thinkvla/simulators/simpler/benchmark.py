@@ -31,7 +31,7 @@ class SimplerBenchmark(StepBenchmark):  # type: ignore[misc]  # vla-eval ships n
         tasks: names of tasks; none means all four.
         max_steps: step limit of every episode.
         first_seed: layout of each task's first episode.
-        cameras: what the policy calls its one view.
+        cameras: what the policy calls its one view; with none, as for the expert, nothing is rendered.
         image_size: (height, width) that the policy expects.
         observe_every: the view is only rendered every so many steps, when the policy looks; empty otherwise.
         privileged: add task, layout and the simulator's truth to observations, for the scripted expert.
@@ -89,7 +89,7 @@ class SimplerBenchmark(StepBenchmark):  # type: ignore[misc]  # vla-eval ships n
         if self._steps % self._observe_every:
             return {}
         world = self._running()
-        images = {self._embodiment.cameras[0]: resized(world.image(), self._embodiment.image_size)}
+        images = {camera: resized(world.image(), self._embodiment.image_size) for camera in self._embodiment.cameras}
         seen = Observation(images, world.task.instruction)
         if self._privileged:
             truth = {"task": world.task.name, "state": world.state().to_vector()}

@@ -14,9 +14,12 @@ from thinkvla.simulators.simpler.state import SceneState
 
 
 class ExpertPolicy:
-    """Asks the expert about the truth in each observation; chunks of one action."""
+    """Asks the expert about the truth in each observation; chunks of one action.
 
-    embodiment = embodiment()
+    It looks at no view, so that none is rendered.
+    """
+
+    embodiment = embodiment(cameras=())
     chunk = 1
 
     def act(self, observations: Sequence[Observation]) -> list[ActionChunk]:

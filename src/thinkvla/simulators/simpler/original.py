@@ -68,7 +68,7 @@ class OriginalBenchmark(SimplerEnvBenchmark):  # type: ignore[misc]  # vla-eval 
         if self._steps % self._observe_every:
             return {}
         view = np.asarray(super().make_obs(raw_obs, task)["images"]["primary"])
-        images = {self._embodiment.cameras[0]: resized(view, self._embodiment.image_size)}
+        images = {camera: resized(view, self._embodiment.image_size) for camera in self._embodiment.cameras}
         return encode_observation(Observation(images, TASKS[task["name"]].instruction))
 
     def get_metadata(self) -> dict[str, Any]:
