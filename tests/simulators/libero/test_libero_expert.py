@@ -8,14 +8,15 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from libero_scenes import DOWN, SIZES, _turn, hand, scene, step, thing
+from libero_scenes import BASE, DOWN, SIZES, _turn, cabinet, hand, scene, step, thing
 
 from thinkvla.contract import check_actions
 from thinkvla.data.embodiments import SPECIFICATIONS
 from thinkvla.simulators.libero.expert import Expert
+from thinkvla.simulators.libero.fixtures import hand_off, handle, is_ready, open_drawer
 from thinkvla.simulators.libero.grasping import FINGER_REACH, RIMS, best_grasp, grasps, turn_to
 from thinkvla.simulators.libero.motion import CLOSED, OPEN, palm_down, rotation_vector
-from thinkvla.simulators.libero.truth import Goal, Thing, Truth
+from thinkvla.simulators.libero.truth import Goal, Hand, Thing, Truth
 
 LIBERO = SPECIFICATIONS["libero"].embodiment(20.0)
 
@@ -156,3 +157,45 @@ def test_gripper_values_are_the_published_ones() -> None:
     published = SPECIFICATIONS["libero"].gripper
     assert published is not None
     assert (published.open, published.closed) == (OPEN, CLOSED)
+
+
+def at_bar(out: float, opening: float = 0.02) -> tuple[Truth, Thing]:
+    """A hand at the bar of a drawer, its palm to the front."""
+    fixed, drawer, inside = cabinet(out)
+    rotation = np.stack([[0.0, 0.0, 1.0], np.cross([0.0, 1.0, 0.0], [0.0, 0.0, 1.0]), [0.0, 1.0, 0.0]], axis=1)
+    of = Hand(handle(drawer), rotation, opening, ())
+    return Truth(of, (fixed, drawer), (inside,), {}, (), BASE), drawer
+
+
+def test_a_drawer_is_pulled_slower_the_farther_it_is_out_or_as_wide_as_it_goes() -> None:
+    pulls = [float(open_drawer(*at_bar(out))[1]) for out in (0.0, 0.08, 0.11)]
+    assert pulls == sorted(pulls)
+    assert -1.0 <= pulls[0] < pulls[-1] < 0.0
+    assert open_drawer(*at_bar(0.15), wide=True)[1] == -1.0
+
+
+def test_a_drawer_that_was_nudged_is_not_pulled_again() -> None:
+    truth, drawer = at_bar(0.10)
+    assert not is_ready(truth, drawer)  # while the hand is at it
+    assert is_ready(Truth(hand(), truth.things, truth.regions, {}, (), BASE), drawer)
+    truth, drawer = at_bar(0.05)
+    assert not is_ready(Truth(hand(), truth.things, truth.regions, {}, (), BASE), drawer)
+
+
+def test_the_hand_leaves_a_bar_when_the_fingers_are_open() -> None:
+    still, away = hand_off(at_bar(0.12)[0]), hand_off(at_bar(0.12, opening=0.07)[0])
+    assert still is not None
+    assert away is not None
+    assert not still[:6].any()
+    assert still[6] == OPEN
+    assert away[1] == -1.0
+    assert hand_off(Truth(hand(), (), (), {}, (), BASE)) is None
+
+
+def test_the_hand_does_not_come_down_on_a_drawer_that_is_out() -> None:
+    fixed, drawer, _ = cabinet(0.12)
+    bowl = thing("akita_black_bowl", 0.0, 0.03)  # close before the drawer, and lower
+    grasp = best_grasp(scene(bowl, fixed, drawer, of=hand(0.0, 0.3, 0.5)), bowl)
+    for along in (-0.1, 0.1):
+        end = grasp.point + along * grasp.closing
+        assert not drawer.hit(np.append(end[:2], drawer.position[2])[None], 0.03).any()

@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from thinkvla.simulators.libero.fixtures import OPENED, close, drawer_of, hand_off, open_drawer, opened, turn_on
+from thinkvla.simulators.libero.fixtures import close, drawer_of, hand_off, is_ready, open_drawer, turn_on
 from thinkvla.simulators.libero.grasping import Grasp, best_grasp, turn_to
 from thinkvla.simulators.libero.motion import (
     CLOSED,
@@ -81,7 +81,7 @@ def _place(truth: Truth, goal: Goal) -> NDArray[np.float32]:
     thing, target = truth.thing(goal.arguments[0]), goal.arguments[1]
     region = truth.region(target) if truth.has_region(target) else None
     drawer = None if region is None else drawer_of(truth, region)
-    if drawer is not None and opened(truth, drawer) < OPENED:
+    if drawer is not None and not is_ready(truth, drawer):
         return open_drawer(truth, drawer)
     if (off := hand_off(truth)) is not None:
         return off
@@ -130,7 +130,7 @@ def _open(truth: Truth, goal: Goal) -> NDArray[np.float32]:
     drawer = drawer_of(truth, truth.region(goal.arguments[0]))
     if drawer is None:
         raise ValueError(f"the expert cannot open '{goal.arguments[0]}': it is not a drawer")
-    return open_drawer(truth, drawer)
+    return open_drawer(truth, drawer, wide=True)
 
 
 _SKILLS = {"in": _place, "on": _place, "open": _open, "close": close, "turnon": turn_on}

@@ -14,6 +14,11 @@ FINGER_REACH = 0.040
 """Metres from the middle of the open hand to a finger's inner face."""
 WIDEST = 0.070
 _DEPTH = 0.032
+_HAND_THICKNESS = 0.032  # half of it
+_HAND = np.array(
+    [[(side * along, up) for along in (0.0, 0.05, 0.10) for up in np.arange(0.08, 0.33, 0.05)] for side in (1, -1)]
+)
+"""(2, 15, 2) points of the hand's halves on its way down: along the fingers' travel, above the grip point; metres."""
 
 
 @dataclass(frozen=True)
@@ -120,12 +125,15 @@ def _cost(truth: Truth, thing: Thing, grasp: Grasp) -> float:
 
 
 def _blocked(truth: Truth, thing: Thing, grasp: Grasp) -> int:
-    """How many open fingers would come down on another thing."""
+    """How many open fingers would come down on another thing, and halves of the hand on a drawer that is out."""
     reach = (FINGER_REACH + 0.012) * grasp.closing
     heights = np.array([[0.0, 0.0, 0.0], [0.0, 0.0, 0.03]])
     fingers = (grasp.point + np.stack([reach, -reach]))[:, None] + heights
-    blocked = np.zeros(4, dtype=bool)
+    hand = grasp.point + _HAND[:, :, :1] * grasp.closing + _HAND[:, :, 1:] * np.array([0.0, 0.0, 1.0])
+    blocked, under = np.zeros(fingers.shape[:2], dtype=bool), np.zeros(hand.shape[:2], dtype=bool)
     for other in truth.things:
         if other.name != thing.name:
-            blocked |= other.hit(fingers.reshape(-1, 3), 0.012)
-    return int(blocked.reshape(2, 2).any(axis=1).sum())
+            blocked |= other.hit(fingers.reshape(-1, 3), 0.012).reshape(blocked.shape)
+        if other.part:
+            under |= other.hit(hand.reshape(-1, 3), _HAND_THICKNESS).reshape(under.shape)
+    return int(blocked.any(axis=1).sum() + under.any(axis=1).sum())
