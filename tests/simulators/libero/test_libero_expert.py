@@ -97,7 +97,10 @@ def test_ground_truth_of_another_version_is_refused() -> None:
 
 
 def test_boxes_are_held_across_a_side_that_fits() -> None:
-    [grasp] = grasps(thing("cream_cheese", 0.1, 0.1, yaw=0.5))
+    cheese = thing("cream_cheese", 0.1, 0.1, yaw=0.5)
+    grasp, *aside = grasps(cheese)
+    assert [other.aside for other in aside] == pytest.approx([0.025, 0.025])
+    assert all(np.linalg.norm(other.point - grasp.point) == pytest.approx(0.025) for other in aside)
     assert abs(grasp.closing @ np.array([np.cos(0.5), np.sin(0.5), 0.0])) < 1e-9  # across the short side
     assert grasp.point[2] == pytest.approx(0.012)
     assert len(list(grasps(thing("milk", 0.0, 0.0)))) == 2
@@ -199,3 +202,15 @@ def test_the_hand_does_not_come_down_on_a_drawer_that_is_out() -> None:
     for along in (-0.1, 0.1):
         end = grasp.point + along * grasp.closing
         assert not drawer.hit(np.append(end[:2], drawer.position[2])[None], 0.03).any()
+
+
+def test_the_hand_keeps_clear_of_what_is_taller_beside_a_thing() -> None:
+    cheese, high = thing("cream_cheese", 0.05, -0.1), hand(0.05, -0.1, 0.3)
+    free = best_grasp(scene(cheese, of=high), cheese)
+    assert np.allclose(free.point[:2], cheese.position[:2])
+    beside = thing("milk", 0.09, -0.2)
+    grasp = best_grasp(scene(cheese, beside, of=high), cheese)
+    for along in (-0.1, 0.1):
+        assert not beside.hit((grasp.point + along * grasp.closing + [0.0, 0.0, 0.08])[None], 0.03).any()
+    above = Truth(hand(*grasp.point[:2], grasp.point[2] + 0.02), (cheese, beside), (), {}, (), BASE)
+    assert np.allclose(best_grasp(above, cheese).point, grasp.point)  # it stays there on its way down
