@@ -26,6 +26,8 @@ from thinkvla.simulators.libero.truth import Goal, Region, Thing, Truth, Vector
 # Metres.
 _HOVER = 0.045  # finger tips above the grip point's thing while moving sideways
 _OVER = 0.025  # lowest point above whatever stands in the way
+_THERE = 0.015, 0.020  # off a thing's place on another, to let go of it: horizontally, vertically
+_ABREAST = {"in": 0.06, "on": 0.105}  # between things that share a place
 _NEAR = 0.006, 0.008  # off the grip point to close the fingers: horizontally, vertically
 
 
@@ -91,6 +93,8 @@ def _place(truth: Truth, goal: Goal) -> NDArray[np.float32]:
         return _put(truth, thing, _spot(truth, goal, region), _rim_of(truth, region) + _OVER, (region.parent,))
     other = truth.thing(target)
     spot = np.append(other.position[:2], other.underside)
+    if np.linalg.norm((spot - thing.position)[:2]) < _THERE[0] and thing.underside - spot[2] < _THERE[1]:
+        return action(truth.hand, np.zeros(3), 0.0, OPEN)  # it may lean on a rim, and will slide down
     return _put(truth, thing, spot, other.top + _OVER, (other.name,))
 
 
@@ -108,7 +112,7 @@ def _spot(truth: Truth, goal: Goal, region: Region) -> Vector:
     spot[2] -= 0.05
     if len(sharing) > 1:
         place = sharing.index(goal.arguments[0]) - (len(sharing) - 1) / 2
-        spot[:2] += 0.06 * place * region.rotation[:2, 0]
+        spot[:2] += _ABREAST[goal.predicate] * place * region.rotation[:2, 0]
     return spot
 
 

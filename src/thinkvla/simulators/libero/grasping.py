@@ -18,9 +18,9 @@ _PAD = 0.016  # of a long thing, that is left beside the middle of the fingers
 _ASIDE = 0.022  # from the middle, at least: what is shorter is held there alone
 _HAND_THICKNESS = 0.032  # half of it
 _HAND = np.array(
-    [[(side * along, up) for along in (0.0, 0.05, 0.10) for up in np.arange(0.08, 0.33, 0.05)] for side in (1, -1)]
+    [[(side * along, up) for along in (0.0, 0.035, 0.07) for up in np.arange(0.07, 0.33, 0.05)] for side in (1, -1)]
 )
-"""(2, 15, 2) points of the hand's halves on its way down: along the fingers' travel, above the grip point; metres."""
+"""(2, 18, 2) points of the hand's halves on its way down: along the fingers' travel, above the grip point; metres."""
 
 
 @dataclass(frozen=True)
