@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -16,7 +17,7 @@ from thinkvla.simulators.libero.expert import Expert
 from thinkvla.simulators.libero.fixtures import hand_off, handle, is_ready, open_drawer
 from thinkvla.simulators.libero.grasping import FINGER_REACH, RIMS, best_grasp, grasps, turn_to
 from thinkvla.simulators.libero.motion import CLOSED, OPEN, palm_down, rotation_vector
-from thinkvla.simulators.libero.truth import Goal, Hand, Thing, Truth
+from thinkvla.simulators.libero.truth import Goal, Hand, Region, Thing, Truth
 
 LIBERO = SPECIFICATIONS["libero"].embodiment(20.0)
 
@@ -214,3 +215,26 @@ def test_the_hand_keeps_clear_of_what_is_taller_beside_a_thing() -> None:
         assert not beside.hit((grasp.point + along * grasp.closing + [0.0, 0.0, 0.08])[None], 0.03).any()
     above = Truth(hand(*grasp.point[:2], grasp.point[2] + 0.02), (cheese, beside), (), {}, (), BASE)
     assert np.allclose(best_grasp(above, cheese).point, grasp.point)  # it stays there on its way down
+
+
+@pytest.mark.parametrize(("off", "fingers"), [(0.01, OPEN), (0.04, CLOSED)])
+def test_a_bowl_that_leans_on_the_rim_of_its_place_is_let_go(off: float, fingers: float) -> None:
+    plate = thing("cream_cheese", 0.0, 0.0)  # as flat as one
+    bowl = thing("akita_black_bowl", off, 0.0)
+    bowl = replace(bowl, position=bowl.position + np.array([0.0, 0.0, 0.015]))
+    holding = replace(hand(off, 0.045, 0.05), opening=0.01, holding=(bowl.name,))
+    goal = Goal("on", (bowl.name, plate.name), False)
+    assert Expert().act(Truth(holding, (bowl, plate), (), {}, (goal,), BASE))[6] == fingers
+
+
+def test_things_that_share_a_surface_stand_apart() -> None:
+    surface = Region("stove_1_cook_region", "", np.zeros(3), np.eye(3), np.array([0.075, 0.075, 0.0]))
+    carried = [thing("milk", 0.0, 0.0), replace(thing("milk", 0.0, 0.0), name="milk_2")]
+    goals = tuple(Goal("on", (one.name, surface.name), False) for one in carried)
+    ways = []
+    for one, goal in zip(carried, goals, strict=True):
+        holding = replace(hand(0.0, 0.0, 0.3), opening=0.05, holding=(one.name,))
+        there = [replace(other, position=np.array([0.0, 0.0, 0.3 if other is one else -0.5])) for other in carried]
+        now = tuple(replace(other, done=other is not goal) for other in goals)
+        ways.append(Expert().act(Truth(holding, tuple(there), (surface,), {}, now, BASE))[0])
+    assert ways[0] < 0.0 < ways[1]
