@@ -40,6 +40,21 @@ def basket(x: float = 0.0, y: float = 0.25) -> tuple[Thing, Region]:
     return Thing("basket_1", "basket", place, np.eye(3), low, high, movable=True), inside
 
 
+def cabinet(out: float = 0.0) -> tuple[Thing, Thing, Region]:
+    """A cabinet that looks along −y over the floor, its drawer ``out`` by so many metres, and the drawer's inside."""
+    place, half = np.array([0.0, 0.3, 0.2]), np.array([0.10, 0.08, 0.03])
+    body = np.array([[[-0.11, -0.08, -0.2], [0.11, 0.1, 0.05]]])
+    bar, front = [[-0.04, -0.11, -0.01], [0.04, -0.10, 0.01]], [[-0.11, -0.08, -0.03], [0.11, -0.07, 0.03]]
+    box = np.array([bar, front, [[-0.10, -0.07, -0.03], [0.10, 0.08, -0.02]]])
+    drawer = Thing(
+        "cabinet_1_cabinet_top", "cabinet_1", place - [0.0, out, 0.0], np.eye(3), box[:, 0].min(axis=0),
+        box[:, 1].max(axis=0), movable=False, part=True, solids=box,
+    )  # fmt: skip
+    inside = Region("cabinet_1_top_region", "cabinet_1", drawer.position, np.eye(3), half)
+    fixed = Thing("cabinet_1", "cabinet", place, np.eye(3), body[0, 0], body[0, 1], movable=False, solids=body)
+    return fixed, drawer, inside
+
+
 def hand(x: float = -0.15, y: float = 0.0, z: float = 0.24, rotation: Vector = DOWN) -> Hand:
     return Hand(np.array([x, y, z]), rotation, 0.08, ())
 

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from libero_scenes import DOWN, SIZES, _turn, hand, scene, step, thing
+from libero_scenes import BASE, DOWN, SIZES, _turn, cabinet, hand, scene, step, thing
 
 from thinkvla.contract import check_actions
 from thinkvla.data.embodiments import SPECIFICATIONS
 from thinkvla.simulators.libero.expert import Expert
+from thinkvla.simulators.libero.fixtures import hand_off, handle, is_ready, open_drawer
 from thinkvla.simulators.libero.grasping import FINGER_REACH, RIMS, best_grasp, grasps, turn_to
 from thinkvla.simulators.libero.motion import CLOSED, OPEN, palm_down, rotation_vector
-from thinkvla.simulators.libero.truth import Goal, Thing, Truth
+from thinkvla.simulators.libero.truth import Goal, Hand, Region, Thing, Truth
 
 LIBERO = SPECIFICATIONS["libero"].embodiment(20.0)
 
@@ -96,7 +98,10 @@ def test_ground_truth_of_another_version_is_refused() -> None:
 
 
 def test_boxes_are_held_across_a_side_that_fits() -> None:
-    [grasp] = grasps(thing("cream_cheese", 0.1, 0.1, yaw=0.5))
+    cheese = thing("cream_cheese", 0.1, 0.1, yaw=0.5)
+    grasp, *aside = grasps(cheese)
+    assert [other.aside for other in aside] == pytest.approx([0.025, 0.025])
+    assert all(np.linalg.norm(other.point - grasp.point) == pytest.approx(0.025) for other in aside)
     assert abs(grasp.closing @ np.array([np.cos(0.5), np.sin(0.5), 0.0])) < 1e-9  # across the short side
     assert grasp.point[2] == pytest.approx(0.012)
     assert len(list(grasps(thing("milk", 0.0, 0.0)))) == 2
@@ -156,3 +161,80 @@ def test_gripper_values_are_the_published_ones() -> None:
     published = SPECIFICATIONS["libero"].gripper
     assert published is not None
     assert (published.open, published.closed) == (OPEN, CLOSED)
+
+
+def at_bar(out: float, opening: float = 0.02) -> tuple[Truth, Thing]:
+    """A hand at the bar of a drawer, its palm to the front."""
+    fixed, drawer, inside = cabinet(out)
+    rotation = np.stack([[0.0, 0.0, 1.0], np.cross([0.0, 1.0, 0.0], [0.0, 0.0, 1.0]), [0.0, 1.0, 0.0]], axis=1)
+    of = Hand(handle(drawer), rotation, opening, ())
+    return Truth(of, (fixed, drawer), (inside,), {}, (), BASE), drawer
+
+
+def test_a_drawer_is_pulled_slower_the_farther_it_is_out_or_as_wide_as_it_goes() -> None:
+    pulls = [float(open_drawer(*at_bar(out))[1]) for out in (0.0, 0.08, 0.11)]
+    assert pulls == sorted(pulls)
+    assert -1.0 <= pulls[0] < pulls[-1] < 0.0
+    assert open_drawer(*at_bar(0.15), wide=True)[1] == -1.0
+
+
+def test_a_drawer_that_was_nudged_is_not_pulled_again() -> None:
+    truth, drawer = at_bar(0.10)
+    assert not is_ready(truth, drawer)  # while the hand is at it
+    assert is_ready(Truth(hand(), truth.things, truth.regions, {}, (), BASE), drawer)
+    truth, drawer = at_bar(0.05)
+    assert not is_ready(Truth(hand(), truth.things, truth.regions, {}, (), BASE), drawer)
+
+
+def test_the_hand_leaves_a_bar_when_the_fingers_are_open() -> None:
+    still, away = hand_off(at_bar(0.12)[0]), hand_off(at_bar(0.12, opening=0.07)[0])
+    assert still is not None
+    assert away is not None
+    assert not still[:6].any()
+    assert still[6] == OPEN
+    assert away[1] == -1.0
+    assert hand_off(Truth(hand(), (), (), {}, (), BASE)) is None
+
+
+def test_the_hand_does_not_come_down_on_a_drawer_that_is_out() -> None:
+    fixed, drawer, _ = cabinet(0.12)
+    bowl = thing("akita_black_bowl", 0.0, 0.03)  # close before the drawer, and lower
+    grasp = best_grasp(scene(bowl, fixed, drawer, of=hand(0.0, 0.3, 0.5)), bowl)
+    for along in (-0.1, 0.1):
+        end = grasp.point + along * grasp.closing
+        assert not drawer.hit(np.append(end[:2], drawer.position[2])[None], 0.03).any()
+
+
+def test_the_hand_keeps_clear_of_what_is_taller_beside_a_thing() -> None:
+    cheese, high = thing("cream_cheese", 0.05, -0.1), hand(0.05, -0.1, 0.3)
+    free = best_grasp(scene(cheese, of=high), cheese)
+    assert np.allclose(free.point[:2], cheese.position[:2])
+    beside = thing("milk", 0.09, -0.2)
+    grasp = best_grasp(scene(cheese, beside, of=high), cheese)
+    for along in (-0.1, 0.1):
+        assert not beside.hit((grasp.point + along * grasp.closing + [0.0, 0.0, 0.08])[None], 0.03).any()
+    above = Truth(hand(*grasp.point[:2], grasp.point[2] + 0.02), (cheese, beside), (), {}, (), BASE)
+    assert np.allclose(best_grasp(above, cheese).point, grasp.point)  # it stays there on its way down
+
+
+@pytest.mark.parametrize(("off", "fingers"), [(0.01, OPEN), (0.04, CLOSED)])
+def test_a_bowl_that_leans_on_the_rim_of_its_place_is_let_go(off: float, fingers: float) -> None:
+    plate = thing("cream_cheese", 0.0, 0.0)  # as flat as one
+    bowl = thing("akita_black_bowl", off, 0.0)
+    bowl = replace(bowl, position=bowl.position + np.array([0.0, 0.0, 0.015]))
+    holding = replace(hand(off, 0.045, 0.05), opening=0.01, holding=(bowl.name,))
+    goal = Goal("on", (bowl.name, plate.name), False)
+    assert Expert().act(Truth(holding, (bowl, plate), (), {}, (goal,), BASE))[6] == fingers
+
+
+def test_things_that_share_a_surface_stand_apart() -> None:
+    surface = Region("stove_1_cook_region", "", np.zeros(3), np.eye(3), np.array([0.075, 0.075, 0.0]))
+    carried = [thing("milk", 0.0, 0.0), replace(thing("milk", 0.0, 0.0), name="milk_2")]
+    goals = tuple(Goal("on", (one.name, surface.name), False) for one in carried)
+    ways = []
+    for one, goal in zip(carried, goals, strict=True):
+        holding = replace(hand(0.0, 0.0, 0.3), opening=0.05, holding=(one.name,))
+        there = [replace(other, position=np.array([0.0, 0.0, 0.3 if other is one else -0.5])) for other in carried]
+        now = tuple(replace(other, done=other is not goal) for other in goals)
+        ways.append(Expert().act(Truth(holding, tuple(there), (surface,), {}, now, BASE))[0])
+    assert ways[0] < 0.0 < ways[1]

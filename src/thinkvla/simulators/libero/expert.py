@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from thinkvla.simulators.libero.fixtures import OPENED, close, drawer_of, hand_off, open_drawer, opened, turn_on
+from thinkvla.simulators.libero.fixtures import close, drawer_of, hand_off, is_ready, open_drawer, turn_on
 from thinkvla.simulators.libero.grasping import Grasp, best_grasp, turn_to
 from thinkvla.simulators.libero.motion import (
     CLOSED,
@@ -26,6 +26,8 @@ from thinkvla.simulators.libero.truth import Goal, Region, Thing, Truth, Vector
 # Metres.
 _HOVER = 0.045  # finger tips above the grip point's thing while moving sideways
 _OVER = 0.025  # lowest point above whatever stands in the way
+_THERE = 0.015, 0.020  # off a thing's place on another, to let go of it: horizontally, vertically
+_ABREAST = {"in": 0.06, "on": 0.105}  # between things that share a place
 _NEAR = 0.006, 0.008  # off the grip point to close the fingers: horizontally, vertically
 
 
@@ -81,7 +83,7 @@ def _place(truth: Truth, goal: Goal) -> NDArray[np.float32]:
     thing, target = truth.thing(goal.arguments[0]), goal.arguments[1]
     region = truth.region(target) if truth.has_region(target) else None
     drawer = None if region is None else drawer_of(truth, region)
-    if drawer is not None and opened(truth, drawer) < OPENED:
+    if drawer is not None and not is_ready(truth, drawer):
         return open_drawer(truth, drawer)
     if (off := hand_off(truth)) is not None:
         return off
@@ -91,6 +93,8 @@ def _place(truth: Truth, goal: Goal) -> NDArray[np.float32]:
         return _put(truth, thing, _spot(truth, goal, region), _rim_of(truth, region) + _OVER, (region.parent,))
     other = truth.thing(target)
     spot = np.append(other.position[:2], other.underside)
+    if np.linalg.norm((spot - thing.position)[:2]) < _THERE[0] and thing.underside - spot[2] < _THERE[1]:
+        return action(truth.hand, np.zeros(3), 0.0, OPEN)  # it may lean on a rim, and will slide down
     return _put(truth, thing, spot, other.top + _OVER, (other.name,))
 
 
@@ -108,7 +112,7 @@ def _spot(truth: Truth, goal: Goal, region: Region) -> Vector:
     spot[2] -= 0.05
     if len(sharing) > 1:
         place = sharing.index(goal.arguments[0]) - (len(sharing) - 1) / 2
-        spot[:2] += 0.06 * place * region.rotation[:2, 0]
+        spot[:2] += _ABREAST[goal.predicate] * place * region.rotation[:2, 0]
     return spot
 
 
@@ -130,7 +134,7 @@ def _open(truth: Truth, goal: Goal) -> NDArray[np.float32]:
     drawer = drawer_of(truth, truth.region(goal.arguments[0]))
     if drawer is None:
         raise ValueError(f"the expert cannot open '{goal.arguments[0]}': it is not a drawer")
-    return open_drawer(truth, drawer)
+    return open_drawer(truth, drawer, wide=True)
 
 
 _SKILLS = {"in": _place, "on": _place, "open": _open, "close": close, "turnon": turn_on}

@@ -15,8 +15,10 @@ UP = np.array([0.0, 0.0, 1.0])
 # Metres; in a drawer's frame, whose front looks along −y.
 _HANDLE_DEPTH = 0.008  # middle of a drawer's bar behind its outermost point
 _BEFORE = 0.09  # in front of a handle, where the hand waits until it is turned
-OPENED = 0.13  # how far a drawer is out when things go in
+_OPENED = 0.115  # how far a drawer is pulled out for things to go in: farther, it hides what stands before it
+_NUDGED = 0.025  # that it may have been pushed back since by what went past it
 _BAR = 0.04  # opening of the fingers below which they hold a bar
+_AROUND_BAR = 0.07  # from it, a hand that has to do with it
 
 
 def drawer_of(truth: Truth, region: Region) -> Thing | None:
@@ -29,6 +31,12 @@ def opened(truth: Truth, drawer: Thing) -> float:
     """How far a drawer is out, metres."""
     cabinet = truth.thing(drawer.category)
     return float((cabinet.position - drawer.position) @ drawer.rotation[:, 1])
+
+
+def is_ready(truth: Truth, drawer: Thing) -> bool:
+    """Whether a drawer is far enough out for things to go in."""
+    pulling = np.linalg.norm(handle(drawer) - truth.hand.position) < _AROUND_BAR
+    return opened(truth, drawer) > _OPENED - (0.0 if pulling else _NUDGED)
 
 
 def handle(drawer: Thing) -> Vector:
@@ -47,8 +55,8 @@ def _facing(drawer: Thing, hand: Vector) -> Vector:
     return max(sides, key=lambda side: float(np.trace(side.T @ hand)))  # the nearer way round
 
 
-def open_drawer(truth: Truth, drawer: Thing) -> Action:
-    """Take a drawer's bar, the palm towards it, and pull."""
+def open_drawer(truth: Truth, drawer: Thing, wide: bool = False) -> Action:
+    """Take a drawer's bar, the palm towards it, and pull: until things can go in, or as ``wide`` as it goes."""
     hand, inwards = truth.hand, drawer.rotation[:, 1]
     bar, rotation = handle(drawer), _facing(drawer, truth.hand.rotation)
     way = bar - hand.position
@@ -56,7 +64,8 @@ def open_drawer(truth: Truth, drawer: Thing) -> Action:
     aside = way - ahead * inwards
     turned = float(np.trace(rotation @ hand.rotation.T)) > 2.9  # within 0.32 rad
     if turned and np.linalg.norm(aside) < 0.012 and abs(ahead) < 0.012:
-        pull = -0.06 * inwards if hand.opening < _BAR else ahead * inwards
+        left = 0.06 if wide else min(0.06, 0.5 * (_OPENED - opened(truth, drawer)) + 0.008)
+        pull = -left * inwards if hand.opening < _BAR else ahead * inwards
         return action(hand, aside + pull, 0.0, CLOSED, rotation)
     if turned and np.linalg.norm(aside) < 0.012 and hand.opening > 0.06:
         return action(hand, aside + np.clip(ahead, -0.02, 0.02) * inwards, 0.0, OPEN, rotation)
@@ -73,8 +82,9 @@ def hand_off(truth: Truth) -> Action | None:
     if palm @ -UP > 0.7:
         return None
     drawers = [thing for thing in truth.things if thing.part and "_cabinet_" in thing.name]
-    if any(np.linalg.norm(handle(drawer) - hand.position) < 0.07 for drawer in drawers):
-        return action(hand, -0.06 * palm, 0.0, OPEN, hand.rotation)
+    if any(np.linalg.norm(handle(drawer) - hand.position) < _AROUND_BAR for drawer in drawers):
+        back = 0.06 if hand.opening > 0.05 else 0.0  # not with the drawer
+        return action(hand, -back * palm, 0.0, OPEN, hand.rotation)
     return action(hand, 0.05 * UP, 0.0, OPEN)
 
 

@@ -14,6 +14,13 @@ FINGER_REACH = 0.040
 """Metres from the middle of the open hand to a finger's inner face."""
 WIDEST = 0.070
 _DEPTH = 0.032
+_PAD = 0.016  # of a long thing, that is left beside the middle of the fingers
+_ASIDE = 0.022  # from the middle, at least: what is shorter is held there alone
+_HAND_THICKNESS = 0.032  # half of it
+_HAND = np.array(
+    [[(side * along, up) for along in (0.0, 0.035, 0.07) for up in np.arange(0.07, 0.33, 0.05)] for side in (1, -1)]
+)
+"""(2, 18, 2) points of the hand's halves on its way down: along the fingers' travel, above the grip point; metres."""
 
 
 @dataclass(frozen=True)
@@ -53,10 +60,12 @@ class Grasp:
     Attributes:
         point: (3,) where the grip point goes, metres, world frame.
         closing: (3,) horizontal unit vector along the fingers' travel.
+        aside: metres from the thing's middle, where it would be held best.
     """
 
     point: Vector
     closing: Vector
+    aside: float = 0.0
 
 
 def grasps(thing: Thing) -> Iterator[Grasp]:
@@ -77,7 +86,13 @@ def _across(thing: Thing) -> Iterator[Grasp]:
     for axis in {0, 1, 2} - {up}:
         if thing.high[axis] - thing.low[axis] <= WIDEST:
             closing = thing.rotation[:, axis] * [1.0, 1.0, 0.0]
-            yield Grasp(point, closing / np.linalg.norm(closing))
+            closing /= np.linalg.norm(closing)
+            yield Grasp(point, closing)
+            other = 3 - up - axis
+            room = float(thing.high[other] - thing.low[other]) / 2 - _PAD
+            if room > _ASIDE:
+                along = np.array([-closing[1], closing[0], 0.0])
+                yield from (Grasp(point + side * room * along, closing, room) for side in (1, -1))
 
 
 def _at_rim(thing: Thing, rim: Rim) -> Iterator[Grasp]:
@@ -115,17 +130,19 @@ def _cost(truth: Truth, thing: Thing, grasp: Grasp) -> float:
     away = float(np.linalg.norm((grasp.point - hand.position)[:2]))
     cost = abs(turn_to(hand.rotation, grasp.closing)) + away / 0.1
     if hand.position[2] > grasp.point[2] + 0.03:  # lower than that it keeps to where it went down
-        cost += 4.0 * _blocked(truth, thing, grasp)
+        cost += 4.0 * _blocked(truth, thing, grasp) + grasp.aside / 0.05
     return cost
 
 
 def _blocked(truth: Truth, thing: Thing, grasp: Grasp) -> int:
-    """How many open fingers would come down on another thing."""
+    """How many open fingers, and halves of the hand above them, would come down on another thing."""
     reach = (FINGER_REACH + 0.012) * grasp.closing
     heights = np.array([[0.0, 0.0, 0.0], [0.0, 0.0, 0.03]])
     fingers = (grasp.point + np.stack([reach, -reach]))[:, None] + heights
-    blocked = np.zeros(4, dtype=bool)
+    hand = grasp.point + _HAND[:, :, :1] * grasp.closing + _HAND[:, :, 1:] * np.array([0.0, 0.0, 1.0])
+    blocked, under = np.zeros(fingers.shape[:2], dtype=bool), np.zeros(hand.shape[:2], dtype=bool)
     for other in truth.things:
         if other.name != thing.name:
-            blocked |= other.hit(fingers.reshape(-1, 3), 0.012)
-    return int(blocked.reshape(2, 2).any(axis=1).sum())
+            blocked |= other.hit(fingers.reshape(-1, 3), 0.012).reshape(blocked.shape)
+            under |= other.hit(hand.reshape(-1, 3), _HAND_THICKNESS).reshape(under.shape)
+    return int(blocked.any(axis=1).sum() + under.any(axis=1).sum())
