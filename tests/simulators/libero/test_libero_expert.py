@@ -213,7 +213,7 @@ def test_the_hand_keeps_clear_of_what_is_taller_beside_a_thing() -> None:
     grasp = best_grasp(scene(cheese, beside, of=high), cheese)
     for along in (-0.1, 0.1):
         assert not beside.hit((grasp.point + along * grasp.closing + [0.0, 0.0, 0.08])[None], 0.03).any()
-    above = Truth(hand(*grasp.point[:2], grasp.point[2] + 0.02), (cheese, beside), (), {}, (), BASE)
+    above = Truth(hand(grasp.point[0], grasp.point[1], grasp.point[2] + 0.02), (cheese, beside), (), {}, (), BASE)
     assert np.allclose(best_grasp(above, cheese).point, grasp.point)  # it stays there on its way down
 
 
