@@ -28,6 +28,7 @@ from thinkvla.serve.live import snapshot
 from thinkvla.serve.metrics import Metrics
 from thinkvla.serve.options import ServerOptions
 from thinkvla.serve.pages import Pages
+from thinkvla.serve.process import settle_in
 from thinkvla.serve.service import Service, Session
 
 logger = logging.getLogger(__name__)
@@ -126,7 +127,12 @@ class PolicyServer:
             self._service.close()
 
     def run_to_end(self, started: Callable[[], None] = lambda: None, *, signals: bool = True) -> None:
-        """The same on an event loop of its own; returns when the server has ended."""
+        """The same on an event loop of its own; returns when the server has ended.
+
+        With ``signals`` the process is the server's own, and is prepared for that.
+        """
+        if signals:
+            settle_in()
         uvloop.run(self.run(started, signals=signals))
 
     def stop(self) -> None:
