@@ -78,11 +78,10 @@ class ActionGuard:
             with np.errstate(over="ignore"):  # too large for float32 is infinite, which is not let through
                 actions = actions.astype(np.float32)
         guards: dict[str, str] = {}
-        # Nothing but what is in range passes: NaN is neither above nor below anything.
-        if not ((actions >= self.low) & (actions <= self.high)).all():
+        held_from = len(actions)
+        # The common case in two operations: NaN is neither above nor below anything, so it is not in range either.
+        if 0 in (actions >= self.low).tobytes() or 0 in (actions <= self.high).tobytes():
             actions, held_from = self._finite_in_range(actions, last, guards)
-        else:
-            held_from = len(actions)
         if self.limited:
             actions, held_from = self._within_steps(actions, held_from, last, guards)
         return Guarded(actions, guards, held_from)

@@ -230,11 +230,11 @@ def _dtype(entries: dict[str, Any], at: int) -> np.dtype[Any]:
 
 
 def _openpi_array(value: Any) -> Any:
-    if isinstance(value, np.ndarray) and value.dtype.str in _DTYPES:
+    if isinstance(value, np.ndarray) and (name := value.dtype.str) in _DTYPES:
         return {
             b"__ndarray__": True,
             b"data": np.ascontiguousarray(value).data,
-            b"dtype": value.dtype.str,
+            b"dtype": name,
             b"shape": value.shape,
         }
     return _number(value)
