@@ -134,7 +134,7 @@ def ask(ends: list[Connection], requests: int) -> tuple[float, list[float]]:
 
 
 def compare(scene: tuple[int, float, bool], rounds: int, requests: int, server: str, folder: str) -> dict[str, Any]:
-    """Both servers in one scene; each client sends ``requests`` a round."""
+    """Both servers in one scene; the clients together send ``requests`` to each a round."""
     count, cost_ms, whole_batch = scene
     ours = [str(Path(__file__).with_name("dummy_server.py")), "--cost-ms", str(cost_ms), "--side", str(SIDE)]
     rival = [__file__, server, folder, "--serve", "--cost-ms", str(cost_ms)]
@@ -150,7 +150,7 @@ def compare(scene: tuple[int, float, bool], rounds: int, requests: int, server: 
             ask(ends[name], WARM_UP)
         for turn in range(rounds):
             for name in ends if turn % 2 else reversed(ends):
-                rate, took = ask(ends[name], requests)
+                rate, took = ask(ends[name], requests // count)
                 rates[name].append(rate)
                 seconds[name] += took
     percentiles = {
@@ -185,4 +185,7 @@ if __name__ == "__main__":
         for name, scene in SCENES.items():
             found[name] = compare(scene, given.rounds, given.requests, given.server, given.client)
             print(name, found[name], flush=True)
-        common.write("serve_rival", {"views": f"two of {SIDE}x{SIDE}", "rounds": given.rounds, **found})
+        common.write(
+            "serve_rival",
+            {"views": f"two of {SIDE}x{SIDE}", "rounds": given.rounds, "requests": given.requests, **found},
+        )
