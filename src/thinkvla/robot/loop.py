@@ -214,7 +214,10 @@ class ControlLoop:
         return self._scheduler.next()
 
     def _take_answer(self) -> bool:
-        chunk = self._thinker.answer()
+        try:
+            chunk = self._thinker.answer()
+        except TimeoutError as error:  # a policy server's
+            raise Fault("no_answer", str(error)) from error
         if chunk is None:
             return False
         chunk.check(self._robot.embodiment)

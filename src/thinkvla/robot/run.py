@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
@@ -25,6 +26,7 @@ from thinkvla.robot.scheduler import ChunkScheduler, Mode
 from thinkvla.robot.thinker import ThreadThinker
 from thinkvla.versions import versions
 
+logger = logging.getLogger(__name__)
 WENT_WELL = ("done", "time_is_up")
 
 
@@ -63,7 +65,7 @@ class RunOptions:
 
 
 class RemotePolicy:
-    """A policy server as a policy.
+    """A policy server as a policy. Where its guards hold the robot still, the chunk does, and a warning says so.
 
     Args:
         client: a connected ``thinkvla.serve.client.PolicyClient``.
@@ -76,7 +78,11 @@ class RemotePolicy:
 
     def act(self, observations: Sequence[Observation]) -> list[ActionChunk]:
         """Ask the server about each."""
-        return [self._client.act(observation).chunk for observation in observations]
+        answers = [self._client.act(observation) for observation in observations]
+        for answer in answers:
+            if answer.held:
+                logger.warning("the policy server holds the robot still: %s", ", ".join(sorted(answer.guards)))
+        return [answer.chunk for answer in answers]
 
 
 def run(options: RunOptions) -> Run:
@@ -137,12 +143,12 @@ def _policy(options: RunOptions) -> Iterator[Policy]:
     if options.policy.startswith(("ws://", "wss://")):
         from thinkvla.serve.client import PolicyClient
 
-        token = None if options.token_file is None else options.token_file.read_text("utf-8").strip()
         try:
+            token = None if options.token_file is None else options.token_file.read_text("utf-8").strip()
             client = PolicyClient(
                 options.policy, token=token, timeout_s=options.limits.answer_s, certificate=options.certificate
             )
-        except ConnectionError as error:
+        except OSError as error:  # of the token's file, or of the connection
             raise RuntimeError(str(error)) from error
         with client:
             yield RemotePolicy(client)

@@ -26,7 +26,7 @@ from vla_eval.specs import DimSpec
 
 from thinkvla.contract import Embodiment, Observation
 from thinkvla.data.embodiments import SPECIFICATIONS
-from thinkvla.evaluate.policy import PrivilegedObservation
+from thinkvla.evaluate.privileged import PrivilegedObservation
 from thinkvla.evaluate.wire import action_spec, encode_observation, observation_spec
 from thinkvla.simulators.libero.sensing import Sensor
 from thinkvla.simulators.libero.views import as_seen
