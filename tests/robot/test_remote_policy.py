@@ -67,7 +67,7 @@ def test_a_server_answers_as_its_policy_does(plain: Path) -> None:
     with running(policy, options()) as server, client(server) as connected:
         remote = RemotePolicy(connected)
         assert (remote.embodiment, remote.chunk) == (policy.embodiment, policy.chunk)
-        answers = remote.act(seen)
+        answers = [remote.chunk_for(one, None) for one in seen]
     for one, answer in zip(seen, answers, strict=True):
         np.testing.assert_array_equal(answer.actions, policy.act([one])[0].actions)
 
@@ -119,22 +119,31 @@ def test_a_held_chunk_is_handed_on_and_told(caplog: pytest.LogCaptureFixture) ->
         remote = RemotePolicy(connected)
         policy.gate.clear()
         with pytest.raises(Refused, match="nothing_to_hold"):
-            remote.act([observation("lift it", 0)])
+            remote.chunk_for(observation("lift it", 0), None)
         policy.gate.set()
         answered(remote)
         assert "holds the robot" not in caplog.text
         policy.gate.clear()
-        [held] = remote.act([observation("lift it", 200)])
+        held = remote.chunk_for(observation("lift it", 200), None)
         np.testing.assert_array_equal(held.actions, np.tile(np.array([0] * 6 + [0.25], np.float32), (8, 1)))
         assert "the policy server holds the robot still: no_answer" in caplog.text
         policy.gate.set()
+
+
+def test_the_first_step_is_limited_from_what_was_executed() -> None:
+    """Not from where the server supposes the robot to be: after the last of its own actions."""
+    guards = GuardOptions(step_limits={"x": 0.1})
+    with running(Policy(), options(guards=guards)) as server, client(server) as connected:
+        remote = RemotePolicy(connected)
+        for last, first in ((None, 0.25), (np.zeros(7, np.float32), 0.1), (np.full(7, 0.2, np.float32), 0.25)):
+            assert remote.chunk_for(observation("lift it", 0), last).actions[0, 0] == pytest.approx(first)
 
 
 def answered(remote: RemotePolicy) -> None:
     """Ask until the policy is free again."""
     for seed in range(1, 100):
         try:
-            [chunk] = remote.act([observation("lift it", seed)])
+            chunk = remote.chunk_for(observation("lift it", seed), None)
         except Refused:
             continue
         np.testing.assert_array_equal(chunk.actions, np.full((8, 7), 0.25))

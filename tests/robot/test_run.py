@@ -23,6 +23,7 @@ from thinkvla.robot import run as runtime
 from thinkvla.robot.clock import WallClock
 from thinkvla.robot.loop import Limits
 from thinkvla.robot.run import RunOptions, run
+from thinkvla.robot.thinker import LocalPolicy
 
 
 class Policy:
@@ -50,8 +51,8 @@ def robot(monkeypatch: pytest.MonkeyPatch) -> AnyTime:
     made = AnyTime()
 
     @contextmanager
-    def policy(options: RunOptions) -> Iterator[Policy]:
-        yield Policy()
+    def policy(options: RunOptions) -> Iterator[LocalPolicy]:
+        yield LocalPolicy(Policy())
 
     monkeypatch.setattr(runtime, "_policy", policy)
     monkeypatch.setattr(runtime, "open_robot", lambda name, scene, embodiment: (made, None))

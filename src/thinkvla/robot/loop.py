@@ -198,7 +198,7 @@ class ControlLoop:
         """The action of this step, asking the policy if it is time to."""
         self._take_answer()
         if self._scheduler.should_ask():
-            self._thinker.ask(observation)
+            self._thinker.ask(observation, self.run.actions[-1] if self.run.actions else None)
             self._scheduler.ask()
             self._asked_at = self._clock.now()
         elif self._scheduler.pending and self._clock.now() - self._asked_at > self._limits.answer_s:
