@@ -125,6 +125,23 @@ def test_a_bowl_is_held_at_its_rim_where_nothing_is_in_the_way() -> None:
         assert np.linalg.norm((grasp.point - bowl.position)[:2]) == pytest.approx(0.053 - 0.008)
 
 
+def test_a_bowl_far_away_is_held_where_the_arm_is_not_straight() -> None:
+    bowl = thing("akita_black_bowl", 0.14, -0.05)
+    beside = hand(0.14, 0.0, 0.3)
+    far = bowl.position[:2] - BASE[:2]
+    grasp = best_grasp(Truth(beside, (bowl,), (), {}, (), BASE), bowl)
+    assert np.linalg.norm((grasp.point - BASE)[:2]) < np.linalg.norm(far)
+    near = replace(bowl, position=bowl.position - np.array([0.2, 0.0, 0.0]))
+    grasp = best_grasp(Truth(hand(-0.06, 0.0, 0.3), (near,), (), {}, (), BASE), near)
+    assert grasp.closing @ np.array([0.0, 1.0, 0.0]) > 0.99  # the nearest to the hand
+
+
+def test_the_palm_stays_above_the_rim_of_what_is_held_at_it() -> None:
+    below = 0.033  # metres from the grip point up to the palm
+    slack = 0.008  # the expert closes the fingers this much too deep
+    assert all(rim.depth + slack < below for name, rim in RIMS.items() if "bowl" in name)
+
+
 def test_mugs_are_not_held_at_their_handles() -> None:
     for category, rim in ((name, rim) for name, rim in RIMS.items() if rim.handle):
         half = np.array([0.06, 0.05, 0.05])

@@ -17,6 +17,7 @@ _DEPTH = 0.032
 _PAD = 0.016  # of a long thing, that is left beside the middle of the fingers
 _ASIDE = 0.022  # from the middle, at least: what is shorter is held there alone
 _HAND_THICKNESS = 0.032  # half of it
+_STRETCHED = 0.74  # from the robot's base; farther away its arm is straight, and cannot but move in a circle
 _HAND = np.array(
     [[(side * along, up) for along in (0.0, 0.035, 0.07) for up in np.arange(0.07, 0.33, 0.05)] for side in (1, -1)]
 )
@@ -41,8 +42,8 @@ class Rim:
 
 
 RIMS = {
-    "akita_black_bowl": Rim(0.030),
-    "white_bowl": Rim(0.030),
+    "akita_black_bowl": Rim(0.024),
+    "white_bowl": Rim(0.024),
     "plate": Rim(0.010),
     "porcelain_mug": Rim(0.030, (0.017, 0.0), 0.042, -1),
     "white_yellow_mug": Rim(0.030, (-0.018, 0.0), 0.046, 1),
@@ -131,6 +132,7 @@ def _cost(truth: Truth, thing: Thing, grasp: Grasp) -> float:
     cost = abs(turn_to(hand.rotation, grasp.closing)) + away / 0.1
     if hand.position[2] > grasp.point[2] + 0.03:  # lower than that it keeps to where it went down
         cost += 4.0 * _blocked(truth, thing, grasp) + grasp.aside / 0.05
+        cost += max(0.0, float(np.linalg.norm((grasp.point - truth.base)[:2])) - _STRETCHED) / 0.01
     return cost
 
 
