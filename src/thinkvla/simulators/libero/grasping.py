@@ -117,22 +117,33 @@ def turn_to(hand: Vector, closing: Vector) -> float:
     return (turn + np.pi / 2) % np.pi - np.pi / 2
 
 
-def best_grasp(truth: Truth, thing: Thing) -> Grasp:
-    """The grasp that is free of other things and near the hand; raises ValueError if the thing is too wide for it."""
+def best_grasp(truth: Truth, thing: Thing, narrow: Vector | None = None) -> Grasp:
+    """The grasp that is free of other things and near the hand.
+
+    Args:
+        truth: this moment.
+        thing: what to hold.
+        narrow: (3,) horizontal unit vector along which there is little room for the hand where the thing is to go.
+
+    Raises:
+        ValueError: if the thing is too wide for the hand.
+    """
     candidates = list(grasps(thing))
     if not candidates:
         raise ValueError(f"'{thing.name}' is wider than the hand opens, and nothing says where else to hold it")
-    costs = [_cost(truth, thing, grasp) for grasp in candidates]
+    costs = [_cost(truth, thing, grasp, narrow) for grasp in candidates]
     return candidates[int(np.argmin(costs))]
 
 
-def _cost(truth: Truth, thing: Thing, grasp: Grasp) -> float:
+def _cost(truth: Truth, thing: Thing, grasp: Grasp, narrow: Vector | None) -> float:
     hand = truth.hand
     away = float(np.linalg.norm((grasp.point - hand.position)[:2]))
     cost = abs(turn_to(hand.rotation, grasp.closing)) + away / 0.1
     if hand.position[2] > grasp.point[2] + 0.03:  # lower than that it keeps to where it went down
         cost += 4.0 * _blocked(truth, thing, grasp) + grasp.aside / 0.05
         cost += max(0.0, float(np.linalg.norm((grasp.point - truth.base)[:2])) - _STRETCHED) / 0.01
+        if narrow is not None:
+            cost += 6.0 * abs(float(grasp.closing @ narrow))
     return cost
 
 
