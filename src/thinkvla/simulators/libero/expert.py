@@ -10,7 +10,16 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from thinkvla.simulators.libero.fixtures import close, drawer_of, hand_off, inside, is_ready, open_drawer, turn_on
+from thinkvla.simulators.libero.fixtures import (
+    close,
+    drawer_of,
+    from_under,
+    hand_off,
+    inside,
+    is_ready,
+    open_drawer,
+    turn_on,
+)
 from thinkvla.simulators.libero.grasping import Grasp, best_grasp, turn_to
 from thinkvla.simulators.libero.motion import (
     CLOSED,
@@ -28,6 +37,7 @@ _HOVER = 0.045  # finger tips above the grip point's thing while moving sideways
 _OVER = 0.025  # lowest point above whatever stands in the way
 _THERE = 0.015, 0.020  # off a thing's place on another, to let go of it: horizontally, vertically
 _BELOW = 0.05  # the middle of a region, so that things are lowered until they are in it
+_BY = 0.05  # sideways off its place, where a thing is still to be lifted
 _ABREAST = {"in": 0.06, "on": 0.105}  # between things that share a place
 _NEAR = 0.006, 0.008  # off the grip point to close the fingers: horizontally, vertically
 
@@ -76,6 +86,8 @@ def _put(truth: Truth, thing: Thing, spot: Vector, over: float, but: tuple[str, 
     reach = 0.04 + float(np.linalg.norm((thing.high - thing.low)[:2])) / 2
     highest = max(over, highest_between(truth, hand.position, spot, reach, (thing.name, *but)) + _OVER)
     way = np.append((spot - thing.position)[:2], spot[2] - thing.underside)
+    if np.linalg.norm(way[:2]) > _BY and (out := from_under(truth, thing)) is not None:
+        return action(hand, out, 0.0, CLOSED)
     return action(hand, funnel(way, highest - thing.underside), 0.0, CLOSED)
 
 

@@ -21,6 +21,7 @@ _BAR = 0.04  # opening of the fingers below which they hold a bar
 _AROUND_BAR = 0.07  # from it, a hand that has to do with it
 _TO_FRONT = 0.028  # off the middle of a drawer, where things come down in it clear of what is above its rear
 _WALL = 0.02  # of a drawer and what must be left beside it
+_CLEAR = 0.015  # between a thing that is lifted and a drawer that it stood under
 _TILT = np.radians(40)  # of the palm, to shut a drawer under others, whose bars stand out
 
 
@@ -52,12 +53,26 @@ def handle(drawer: Thing) -> Vector:
 
 
 def inside(truth: Truth, drawer: Thing, region: Region, thing: Thing) -> Vector:
-    """(3,) where in an open drawer a held thing goes: beside the middle, so that the hand has room between the walls."""
+    """(3,) where in an open drawer a held thing goes: beside the middle, so that the hand has room at the walls."""
     across, inwards = drawer.rotation[:, 0], drawer.rotation[:, 1]
     room = max(0.0, float((drawer.high - drawer.low)[0] - max((thing.high - thing.low)[:2])) / 2 - _WALL)
     aside = float(np.clip((truth.hand.position - thing.position) @ across, -room, room))
     spot: Vector = region.position - _TO_FRONT * inwards - aside * across
     return spot
+
+
+def from_under(truth: Truth, thing: Thing) -> Vector | None:
+    """(3,) the way out from under a drawer that stands out over a thing, before it is lifted; None when none does."""
+    for drawer in truth.things:
+        if not drawer.part or "_cabinet_" not in drawer.name or drawer.underside < thing.top - 0.005:
+            continue
+        local = (thing.corners - drawer.position) @ drawer.rotation
+        beside = local[:, 0].min() > drawer.high[0] or local[:, 0].max() < drawer.low[0]
+        under = float(local[:, 1].max() - drawer.low[1]) + _CLEAR
+        if not beside and under > 0:
+            way: Vector = -(under + _CLEAR) * drawer.rotation[:, 1]
+            return way
+    return None
 
 
 def _facing(drawer: Thing, hand: Vector) -> Vector:
@@ -149,7 +164,7 @@ def turn_on(truth: Truth, goal: Goal) -> Action:
 
 
 def _shove(truth: Truth, start: Vector, direction: Vector, rotation: Vector | None = None) -> Action:
-    """Go to ``start`` from above, fingers closed, and from there along ``direction``; with ``rotation`` turned to that."""
+    """Go to ``start`` from above, fingers closed, and from there along ``direction``; turned to ``rotation`` if any."""
     hand = truth.hand
     turned = rotation is None or float(np.trace(rotation @ hand.rotation.T)) > 2.9  # within 0.32 rad
     way = start - hand.position
