@@ -149,6 +149,7 @@ def test_mugs_are_not_held_at_their_handles() -> None:
         assert all(rim.handle * grasp.closing[0] < 0.5 for grasp in grasps(mug))
 
 
+@settings(deadline=None)
 @given(yaw=st.floats(-3.1, 3.1), wanted=st.floats(-3.1, 3.1))
 def test_fingers_turn_the_short_way_to_either_side(yaw: float, wanted: float) -> None:
     upright = palm_down(DOWN, yaw)
@@ -159,6 +160,7 @@ def test_fingers_turn_the_short_way_to_either_side(yaw: float, wanted: float) ->
     assert np.linalg.det(upright) == pytest.approx(1.0)
 
 
+@settings(deadline=None)
 @given(st.lists(st.floats(-1.5, 1.5), min_size=3, max_size=3))
 def test_a_hand_tilts_upright_by_the_shortest_way(vector: list[float]) -> None:
     tilted = _turn(np.array(vector)) @ DOWN
@@ -169,6 +171,7 @@ def test_a_hand_tilts_upright_by_the_shortest_way(vector: list[float]) -> None:
     assert np.linalg.norm(rotation_vector(upright @ tilted.T)) == pytest.approx(angle, abs=1e-6)
 
 
+@settings(deadline=None)
 @given(st.lists(st.floats(-1.5, 1.5), min_size=3, max_size=3))
 def test_rotation_vectors_undo_rotations(vector: list[float]) -> None:
     assert rotation_vector(_turn(np.array(vector))) == pytest.approx(vector, abs=1e-6)
@@ -265,7 +268,7 @@ def test_a_drawer_is_shut_from_its_front_with_a_tilted_hand() -> None:
     for _ in range(150):
         truth = Truth(of, (bowl, fixed, drawer), (region,), {}, goals, BASE)
         of = step(replace(truth, goals=()), Expert().act(truth)).hand
-        if of.position[1] > handle(drawer)[1] - 0.01:
+        if np.linalg.norm(of.position - handle(drawer)) < 0.015:
             break
     palm = of.rotation[:, 2]
     assert np.linalg.norm(of.position - handle(drawer)) < 0.025

@@ -141,7 +141,8 @@ def _cost(truth: Truth, thing: Thing, grasp: Grasp, narrow: Vector | None) -> fl
     cost = abs(turn_to(hand.rotation, grasp.closing)) + away / 0.1
     if hand.position[2] > grasp.point[2] + 0.03:  # lower than that it keeps to where it went down
         cost += 4.0 * _blocked(truth, thing, grasp) + grasp.aside / 0.05
-        cost += max(0.0, float(np.linalg.norm((grasp.point - truth.base)[:2])) - _STRETCHED) / 0.01
+        if thing.category in RIMS:  # else there is no choice of how far away
+            cost += max(0.0, float(np.linalg.norm((grasp.point - truth.base)[:2])) - _STRETCHED) / 0.01
         if narrow is not None:
             cost += 6.0 * abs(float(grasp.closing @ narrow))
     return cost
