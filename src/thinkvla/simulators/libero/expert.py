@@ -10,7 +10,16 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from thinkvla.simulators.libero.fixtures import close, drawer_of, hand_off, is_ready, open_drawer, turn_on
+from thinkvla.simulators.libero.fixtures import (
+    close,
+    drawer_of,
+    from_under,
+    hand_off,
+    inside,
+    is_ready,
+    open_drawer,
+    turn_on,
+)
 from thinkvla.simulators.libero.grasping import Grasp, best_grasp, turn_to
 from thinkvla.simulators.libero.motion import (
     CLOSED,
@@ -27,6 +36,8 @@ from thinkvla.simulators.libero.truth import Goal, Region, Thing, Truth, Vector
 _HOVER = 0.045  # finger tips above the grip point's thing while moving sideways
 _OVER = 0.025  # lowest point above whatever stands in the way
 _THERE = 0.015, 0.020  # off a thing's place on another, to let go of it: horizontally, vertically
+_BELOW = 0.05  # the middle of a region, so that things are lowered until they are in it
+_BY = 0.05  # sideways off its place, where a thing is still to be lifted
 _ABREAST = {"in": 0.06, "on": 0.105}  # between things that share a place
 _NEAR = 0.006, 0.008  # off the grip point to close the fingers: horizontally, vertically
 
@@ -75,6 +86,8 @@ def _put(truth: Truth, thing: Thing, spot: Vector, over: float, but: tuple[str, 
     reach = 0.04 + float(np.linalg.norm((thing.high - thing.low)[:2])) / 2
     highest = max(over, highest_between(truth, hand.position, spot, reach, (thing.name, *but)) + _OVER)
     way = np.append((spot - thing.position)[:2], spot[2] - thing.underside)
+    if np.linalg.norm(way[:2]) > _BY and (out := from_under(truth, thing)) is not None:
+        return action(hand, out, 0.0, CLOSED)
     return action(hand, funnel(way, highest - thing.underside), 0.0, CLOSED)
 
 
@@ -88,7 +101,11 @@ def _place(truth: Truth, goal: Goal) -> NDArray[np.float32]:
     if (off := hand_off(truth)) is not None:
         return off
     if thing.name not in truth.hand.holding:
-        return _pick(truth, thing)
+        narrow = None if drawer is None else drawer.rotation[:, 1]
+        return _pick(truth, thing, best_grasp(truth, thing, narrow))
+    if region is not None and drawer is not None:
+        spot = inside(truth, drawer, region, thing) - [0.0, 0.0, _BELOW]
+        return _put(truth, thing, spot, _rim_of(truth, region) + _OVER, (region.parent,))
     if region is not None:
         return _put(truth, thing, _spot(truth, goal, region), _rim_of(truth, region) + _OVER, (region.parent,))
     other = truth.thing(target)
@@ -109,7 +126,7 @@ def _spot(truth: Truth, goal: Goal, region: Region) -> Vector:
     """Where in a region a thing goes: side by side when several are to go there."""
     sharing = [g.arguments[0] for g in truth.goals if g.arguments[1:] == goal.arguments[1:]]
     spot = region.position.copy()
-    spot[2] -= 0.05
+    spot[2] -= _BELOW
     if len(sharing) > 1:
         place = sharing.index(goal.arguments[0]) - (len(sharing) - 1) / 2
         spot[:2] += _ABREAST[goal.predicate] * place * region.rotation[:2, 0]
@@ -119,7 +136,8 @@ def _spot(truth: Truth, goal: Goal, region: Region) -> Vector:
 def _is_at(truth: Truth, name: str) -> bool:
     """Whether the hand is still around a thing."""
     thing, hand = truth.thing(name), truth.hand
-    return name in hand.holding or outside(thing, hand.position) < 0.045
+    upright = hand.rotation[2, 2] < -0.9  # else it shuts the drawer that the thing is in
+    return name in hand.holding or (upright and outside(thing, hand.position) < 0.045)
 
 
 def _leave(truth: Truth, name: str) -> NDArray[np.float32]:

@@ -19,6 +19,10 @@ _OPENED = 0.115  # how far a drawer is pulled out for things to go in: farther, 
 _NUDGED = 0.025  # that it may have been pushed back since by what went past it
 _BAR = 0.04  # opening of the fingers below which they hold a bar
 _AROUND_BAR = 0.07  # from it, a hand that has to do with it
+_TO_FRONT = 0.028  # off the middle of a drawer, where things come down in it clear of what is above its rear
+_WALL = 0.02  # of a drawer and what must be left beside it
+_CLEAR = 0.015  # between a thing that is lifted and a drawer that it stood under
+_TILT = np.radians(40)  # of the palm, to shut a drawer under others, whose bars stand out
 
 
 def drawer_of(truth: Truth, region: Region) -> Thing | None:
@@ -46,6 +50,29 @@ def handle(drawer: Thing) -> Vector:
     middle[1] = front[0, 1] + _HANDLE_DEPTH
     point: Vector = drawer.position + drawer.rotation @ middle
     return point
+
+
+def inside(truth: Truth, drawer: Thing, region: Region, thing: Thing) -> Vector:
+    """(3,) where in an open drawer a held thing goes: beside the middle, so that the hand has room at the walls."""
+    across, inwards = drawer.rotation[:, 0], drawer.rotation[:, 1]
+    room = max(0.0, float((drawer.high - drawer.low)[0] - max((thing.high - thing.low)[:2])) / 2 - _WALL)
+    aside = float(np.clip((truth.hand.position - thing.position) @ across, -room, room))
+    spot: Vector = region.position - _TO_FRONT * inwards - aside * across
+    return spot
+
+
+def from_under(truth: Truth, thing: Thing) -> Vector | None:
+    """(3,) the way out from under a drawer that stands out over a thing, before it is lifted; None when none does."""
+    for drawer in truth.things:
+        if not drawer.part or "_cabinet_" not in drawer.name or drawer.underside < thing.top - 0.005:
+            continue
+        local = (thing.corners - drawer.position) @ drawer.rotation
+        beside = local[:, 0].min() > drawer.high[0] or local[:, 0].max() < drawer.low[0]
+        under = float(local[:, 1].max() - drawer.low[1]) + _CLEAR
+        if not beside and under > 0:
+            way: Vector = -(under + _CLEAR) * drawer.rotation[:, 1]
+            return way
+    return None
 
 
 def _facing(drawer: Thing, hand: Vector) -> Vector:
@@ -96,7 +123,7 @@ def close(truth: Truth, goal: Goal) -> Action:
         if drawer is None:
             raise ValueError(f"the expert cannot close '{name}': it is not a drawer")
         inwards = drawer.rotation[:, 1]
-        return _shove(truth, handle(drawer) - 0.015 * inwards, inwards)
+        return _shove(truth, handle(drawer) - 0.015 * inwards, inwards, _tilted(drawer, truth.hand.rotation))
     door = max((t for t in truth.things if t.part and t.category == name), key=lambda t: t.top)
     hinge = door.position
     ends = [door.position + door.rotation @ np.array([x, (door.low[1] + door.high[1]) / 2, 0.0]) for x in _edges(door)]
@@ -106,6 +133,16 @@ def close(truth: Truth, goal: Goal) -> Action:
     point = hinge + 0.85 * (edge - hinge)
     point[2] = door.top - 0.05
     return _shove(truth, point - 0.02 * inwards, inwards)
+
+
+def _tilted(drawer: Thing, hand: Vector) -> Vector:
+    """(3, 3) the hand with its palm down and towards a drawer's front, both fingers at the same height."""
+    palm = np.sin(_TILT) * drawer.rotation[:, 1] - np.cos(_TILT) * UP
+    sides = [
+        np.stack([side, np.cross(palm, side), palm], axis=1)
+        for side in np.array([[1.0], [-1.0]]) * drawer.rotation[:, 0]
+    ]
+    return max(sides, key=lambda side: float(np.trace(side.T @ hand)))
 
 
 def _edges(door: Thing) -> tuple[float, float]:
@@ -126,15 +163,19 @@ def turn_on(truth: Truth, goal: Goal) -> Action:
     return action(hand, funnel(way, up - hand.position[2]), turn, OPEN)
 
 
-def _shove(truth: Truth, start: Vector, direction: Vector) -> Action:
-    """Go to ``start`` from above, fingers closed, and from there along ``direction``."""
+def _shove(truth: Truth, start: Vector, direction: Vector, rotation: Vector | None = None) -> Action:
+    """Go to ``start`` from above, fingers closed, and from there along ``direction``; turned to ``rotation`` if any."""
     hand = truth.hand
+    turned = rotation is None or float(np.trace(rotation @ hand.rotation.T)) > 2.9  # within 0.32 rad
     way = start - hand.position
     behind = float(way @ direction)
     aside = way - behind * direction
-    if np.linalg.norm(aside) < 0.02 and behind < 0.04:
-        return action(hand, aside + 0.03 * direction, 0.0, CLOSED)
+    if turned and np.linalg.norm(aside) < 0.02 and behind < 0.04:
+        return action(hand, aside + 0.03 * direction, 0.0, CLOSED, rotation)
     # Down a little before it, so that the fingers do not come down on the thing itself.
     back = start - 0.03 * direction
-    up = highest_between(truth, hand.position, back, 0.05, ()) + 0.03 + FINGER_TIP
-    return action(hand, funnel(back - hand.position, up - hand.position[2]), 0.0, CLOSED)
+    up = highest_between(truth, hand.position, back, 0.05, ()) + 0.03 + FINGER_TIP - hand.position[2]
+    way = back - hand.position
+    if not turned:
+        way[2] = max(up, way[2])
+    return action(hand, funnel(way, up), 0.0, CLOSED, rotation)

@@ -17,6 +17,7 @@ _DEPTH = 0.032
 _PAD = 0.016  # of a long thing, that is left beside the middle of the fingers
 _ASIDE = 0.022  # from the middle, at least: what is shorter is held there alone
 _HAND_THICKNESS = 0.032  # half of it
+_STRETCHED = 0.74  # from the robot's base; farther away its arm is straight, and cannot but move in a circle
 _HAND = np.array(
     [[(side * along, up) for along in (0.0, 0.035, 0.07) for up in np.arange(0.07, 0.33, 0.05)] for side in (1, -1)]
 )
@@ -41,8 +42,8 @@ class Rim:
 
 
 RIMS = {
-    "akita_black_bowl": Rim(0.030),
-    "white_bowl": Rim(0.030),
+    "akita_black_bowl": Rim(0.024),
+    "white_bowl": Rim(0.024),
     "plate": Rim(0.010),
     "porcelain_mug": Rim(0.030, (0.017, 0.0), 0.042, -1),
     "white_yellow_mug": Rim(0.030, (-0.018, 0.0), 0.046, 1),
@@ -116,21 +117,34 @@ def turn_to(hand: Vector, closing: Vector) -> float:
     return (turn + np.pi / 2) % np.pi - np.pi / 2
 
 
-def best_grasp(truth: Truth, thing: Thing) -> Grasp:
-    """The grasp that is free of other things and near the hand; raises ValueError if the thing is too wide for it."""
+def best_grasp(truth: Truth, thing: Thing, narrow: Vector | None = None) -> Grasp:
+    """The grasp that is free of other things and near the hand.
+
+    Args:
+        truth: this moment.
+        thing: what to hold.
+        narrow: (3,) horizontal unit vector along which there is little room for the hand where the thing is to go.
+
+    Raises:
+        ValueError: if the thing is too wide for the hand.
+    """
     candidates = list(grasps(thing))
     if not candidates:
         raise ValueError(f"'{thing.name}' is wider than the hand opens, and nothing says where else to hold it")
-    costs = [_cost(truth, thing, grasp) for grasp in candidates]
+    costs = [_cost(truth, thing, grasp, narrow) for grasp in candidates]
     return candidates[int(np.argmin(costs))]
 
 
-def _cost(truth: Truth, thing: Thing, grasp: Grasp) -> float:
+def _cost(truth: Truth, thing: Thing, grasp: Grasp, narrow: Vector | None) -> float:
     hand = truth.hand
     away = float(np.linalg.norm((grasp.point - hand.position)[:2]))
     cost = abs(turn_to(hand.rotation, grasp.closing)) + away / 0.1
     if hand.position[2] > grasp.point[2] + 0.03:  # lower than that it keeps to where it went down
         cost += 4.0 * _blocked(truth, thing, grasp) + grasp.aside / 0.05
+        if thing.category in RIMS:  # else there is no choice of how far away
+            cost += max(0.0, float(np.linalg.norm((grasp.point - truth.base)[:2])) - _STRETCHED) / 0.01
+        if narrow is not None:
+            cost += 6.0 * abs(float(grasp.closing @ narrow))
     return cost
 
 
