@@ -1,15 +1,63 @@
-"""vla-eval's own LIBERO class, for ``libero_harness.py``; run by LIBERO's own interpreter."""
+"""vla-eval's own LIBERO class and ours, timed, for ``libero_harness.py``; run by LIBERO's own interpreter."""
 
 from __future__ import annotations
 
+import json
+import os
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from libero.libero import benchmark
+from robosuite.utils.binding_utils import MjSim
 from vla_eval.benchmarks.libero.benchmark import LIBEROBenchmark
 
+from thinkvla.simulators.libero.benchmark import LiberoBenchmark
 
-class Upstream(LIBEROBenchmark):  # type: ignore[misc]  # vla-eval ships no types
+SPENT: Counter[str] = Counter()
+"""Seconds by what they were spent on."""
+
+
+@contextmanager
+def spending(name: str) -> Iterator[None]:
+    started = time.monotonic()
+    try:
+        yield
+    finally:
+        SPENT[name] += time.monotonic() - started
+
+
+class Timed:
+    """A benchmark class whose resets, steps and observations are timed."""
+
+    def reset(self, task: Any) -> Any:
+        if "start" not in SPENT:
+            SPENT["start"] = time.monotonic() - float(os.environ["THINKVLA_STARTED"])
+        with spending("resets"):
+            return super().reset(task)  # type: ignore[misc]
+
+    def step(self, action: Any) -> Any:
+        with spending("steps"):
+            return super().step(action)  # type: ignore[misc]
+
+    def make_obs(self, raw_obs: Any, task: Any) -> Any:
+        with spending("observations"):
+            return super().make_obs(raw_obs, task)  # type: ignore[misc]
+
+    def get_step_result(self, step_result: Any) -> Any:
+        (Path(os.environ["THINKVLA_TIMES"]) / f"{os.getpid()}.json").write_text(json.dumps(SPENT), "utf-8")
+        return super().get_step_result(step_result)  # type: ignore[misc]
+
+
+class Ours(Timed, LiberoBenchmark):
+    """Our class as it is."""
+
+
+class Upstream(Timed, LIBEROBenchmark):  # type: ignore[misc]  # vla-eval ships no types
     """vla-eval's class as it is, but for two things that the comparison needs.
 
     It imports torch only to read initial states, which the packaged LIBERO reads without. And fixtures are placed with
@@ -25,3 +73,11 @@ class Upstream(LIBEROBenchmark):  # type: ignore[misc]  # vla-eval ships no type
     def reset(self, task: Any) -> Any:
         np.random.seed(self.env_seed)
         return super().reset(task)
+
+
+def _render(self: Any, *arguments: Any, **options: Any) -> Any:
+    with spending("rendering, of resets and steps"):
+        return _plain_render(self, *arguments, **options)
+
+
+_plain_render, MjSim.render = MjSim.render, _render
