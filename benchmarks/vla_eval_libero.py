@@ -63,10 +63,11 @@ class Upstream(Timed, LIBEROBenchmark):  # type: ignore[misc]  # vla-eval ships 
     """vla-eval's class as it is, but for two things that the comparison needs.
 
     It imports torch only to read initial states, which the packaged LIBERO reads without. And fixtures are placed with
-    the same seed before each episode; its own way, an episode depends on those before it.
+    the same seed and as many draws before each episode; its own way, an episode depends on those before it.
     """
 
     _task_suite: Any
+    _env: Any
 
     def _init_libero(self) -> None:
         if self._task_suite is None:
@@ -74,6 +75,9 @@ class Upstream(Timed, LIBEROBenchmark):  # type: ignore[misc]  # vla-eval ships 
 
     def reset(self, task: Any) -> Any:
         np.random.seed(self.env_seed)
+        if self._env is not None:  # of open drawers and the like; each reset adds them again
+            added = self._env.env.object_property_initializers
+            del added[len({one.name for one in added}) :]
         return super().reset(task)
 
 

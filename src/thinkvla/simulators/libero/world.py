@@ -62,6 +62,7 @@ class World:
             has_offscreen_renderer=rendering,
         )
         self.shows_points = False
+        self._initializers = len(self._env.env.object_property_initializers)
         self._seed: int | None = None  # of the last reset; none: the constructor's, which nobody chose
         self._begin()
 
@@ -81,6 +82,9 @@ class World:
         if seed == self._seed:
             self._start.restore()
             return
+        self._take_renderer()
+        # LIBERO adds them again in each reset, and each draws a number before fixtures are placed.
+        del self._env.env.object_property_initializers[self._initializers :]
         self._env.seed(seed)
         self._env.reset()
         self._seed = seed
@@ -163,6 +167,7 @@ class World:
 
     def close(self) -> None:
         """Free the simulator."""
+        self._take_renderer()
         self._env.close()
 
     def _problem_file(self) -> Path:
@@ -180,10 +185,17 @@ class World:
 
     def _render(self, view: str, depth: bool = False) -> Any:
         """As of robosuite's simulator."""
-        simulation = self._env.sim
-        # A simulator that is freed lets go of whichever renderer is current; nothing would be drawn, without a word.
-        simulation._render_context_offscreen.gl_ctx.make_current()
-        return simulation.render(RENDER_SIZE, RENDER_SIZE, camera_name=CAMERAS[view], depth=depth)
+        self._take_renderer()
+        return self._env.sim.render(RENDER_SIZE, RENDER_SIZE, camera_name=CAMERAS[view], depth=depth)
+
+    def _take_renderer(self) -> None:
+        """Make this simulator's renderer the current one: to draw with, and before it is freed.
+
+        robosuite frees what is current and leaves none: another simulator's pictures would be noise, without a word.
+        """
+        context = self._env.sim._render_context_offscreen
+        if context is not None:
+            context.gl_ctx.make_current()
 
     def _begin(self) -> None:
         """Look at the model that a hard reset has made."""
