@@ -26,7 +26,7 @@ from vla_eval.specs import DimSpec
 
 from thinkvla.contract import Embodiment, Observation
 from thinkvla.data.embodiments import SPECIFICATIONS
-from thinkvla.evaluate.policy import PrivilegedObservation
+from thinkvla.evaluate.privileged import PrivilegedObservation
 from thinkvla.evaluate.wire import action_spec, encode_observation, observation_spec
 from thinkvla.simulators.libero.sensing import Sensor
 from thinkvla.simulators.libero.views import as_seen
@@ -114,18 +114,12 @@ class LiberoPlusBenchmark(LIBEROPlusBenchmark):  # type: ignore[misc]  # vla-eva
         self._enter(task["suite"])
         self._steps, self._current_task_id = 0, None  # a new environment: seeds and models as if it were the only task
         try:
-            begun = super().reset({**task, "episode_idx": 0})
+            return super().reset({**task, "episode_idx": 0})
         except (FileNotFoundError, KeyError, ValueError) as error:
             raise ValueError(
                 f"LIBERO-Plus's task '{task['name']}' cannot be made: {error}; if that is a file of the benchmark's "
                 "archive of assets, link it: thinkvla env install libero_plus --repository FOLDER --assets FOLDER"
             ) from error
-        if (
-            not self._cameras and self._dimension != "noise"
-        ):  # the expert looks at no view; noise needs one to be put on
-            for camera in CAMERAS.values():
-                self._env.env.modify_observable(f"{camera}_image", "enabled", False)
-        return begun
 
     def step(self, action: dict[str, Any]) -> StepResult:
         """Execute one action, float32 (7,); done at success or at the suite's step limit."""
