@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 OPENPI := build/openpi
 
-.PHONY: demo test lint lock clean plugin-test simulator-test
+.PHONY: demo test lint lock clean plugin-test python312 simulator-test
 
 demo: $(STAMP)
 	$(BIN)/thinkvla demo
@@ -25,11 +25,14 @@ PYTHON312 ?= $(shell for python in python3.12 $$HOME/.pyenv/versions/3.12*/bin/p
 PLUGIN := plugins/lerobot_policy_thinkvla
 LEROBOT := build/lerobot
 
-plugin-test: $(LEROBOT)/.installed
+plugin-test: python312 $(LEROBOT)/.installed
 	cd $(PLUGIN) && OMP_NUM_THREADS=1 $(CURDIR)/$(LEROBOT)/bin/python -m pytest
 
+python312:
+	@test -n "$(PYTHON312)" || { echo "plugin-test needs Python 3.12: make plugin-test PYTHON312=PATH"; exit 2; }
+
 $(LEROBOT)/.installed: $(PLUGIN)/requirements.lock $(PLUGIN)/pyproject.toml pyproject.toml
-	test -n "$(PYTHON312)" || { echo "plugin-test needs Python 3.12: make plugin-test PYTHON312=PATH"; exit 2; }
+	@echo "installing LeRobot with its own torch: 6 GB, some minutes"
 	test -d $(LEROBOT) || $(PYTHON312) -m venv $(LEROBOT)
 	$(LEROBOT)/bin/python -m pip install --quiet --disable-pip-version-check --requirement $(PLUGIN)/requirements.lock
 	$(LEROBOT)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --editable . --editable $(PLUGIN)

@@ -140,7 +140,7 @@ def step(policy: ThinkVLA, preprocessor: Preprocessor) -> dict[str, Any]:
 def operations(policy: ThinkVLA, preprocessor: Preprocessor) -> dict[str, float]:
     """10¹² floating-point operations of a step's forward and backward, without gradient checkpointing."""
     backbone: Any = policy.backbone
-    backbone.model.gradient_checkpointing_disable()
+    backbone.model.activation_checkpointing_disable()
     plain = common.without_method(policy.config)
     questioned = replace(plain, qa_data="3d")
     geometry = replace(questioned, geometry_adapter=True)

@@ -20,6 +20,7 @@ MAY_KNOW = {
     "files": set(),
     "method": set(),
     "shipped": set(),
+    "ablations": {"method"},
     "backbones": {"method", "shipped"},
     "question_packing": {"method"},
     "crops": {"contract"},
@@ -78,6 +79,7 @@ MAY_KNOW = {
         "versions",
     },
     "diagnose": {
+        "ablations",
         "backbones",
         "checkpoint",
         "contract",
@@ -91,7 +93,7 @@ MAY_KNOW = {
         "teachers",
         "versions",
     },
-    "results": {"checkpoint", "evaluate", "files", "method", "shipped"},
+    "results": {"ablations", "checkpoint", "evaluate", "files", "method", "shipped"},
     "serve": {"contract", "deploy", "versions"},
     "robot": {
         "contract",

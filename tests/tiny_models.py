@@ -38,13 +38,17 @@ INSTRUCTIONS = [
 
 
 def build(
-    config: MethodConfig = SMALL, attention: Attention = "sdpa", seed: int = 0, name: str = "tiny_random"
+    config: MethodConfig = SMALL,
+    attention: Attention = "sdpa",
+    seed: int = 0,
+    name: str = "tiny_random",
+    embodiment: Embodiment = EMBODIMENT,
 ) -> tuple[ThinkVLA, Preprocessor]:
     torch.manual_seed(seed)
     parts = build_backbone(BackboneConfig(name, attention), new_tokens(config))
     normalizer = ActionNormalizer("min_max", (-1.0,) * 7, (1.0,) * 7)
     preprocessor = Preprocessor(
-        EMBODIMENT,
+        embodiment,
         config,
         normalizer,
         parts.tokenizer,

@@ -13,7 +13,7 @@ from vla_eval.api import serve_background
 from vla_eval.connection import Connection
 
 from thinkvla.contract import ActionChunk, ContractError, Observation
-from thinkvla.evaluate.policy import PrivilegedObservation
+from thinkvla.evaluate.privileged import PrivilegedObservation
 from thinkvla.evaluate.server import PolicyServer
 from thinkvla.evaluate.wire import decode_observation, encode_observation, require_agreement
 

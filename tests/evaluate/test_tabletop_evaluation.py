@@ -14,7 +14,7 @@ import pytest
 from thinkvla.contract import ActionChunk, ContractError, Observation
 from thinkvla.evaluate.expert_policy import ExpertPolicy
 from thinkvla.evaluate.options import EvaluateOptions
-from thinkvla.evaluate.policy import PrivilegedObservation
+from thinkvla.evaluate.privileged import PrivilegedObservation
 from thinkvla.evaluate.results import EvaluationResult
 from thinkvla.evaluate.run import evaluate, evaluate_policy
 from thinkvla.evaluate.server import PolicyServer

@@ -18,23 +18,16 @@ from thinkvla.contract import ContractError, Observation
 from thinkvla.deploy import DeployedPolicy, load_policy
 from thinkvla.method.config import MethodConfig
 from thinkvla.method.policy import ThinkVLA
-from thinkvla.method.prompts import ACTION_PROMPT, REASONING_PROMPT, new_tokens
+from thinkvla.method.prompts import ACTION_PROMPT, REASONING_PROMPT
 from thinkvla.points import CODE_SIZE, LONGEST, SHORTEST, WAVELENGTHS
-from thinkvla.preprocessor import ActionNormalizer, Preprocessor, RobotSample
+from thinkvla.preprocessor import Preprocessor, RobotSample
 
 EXPLICIT = MethodConfig("none", False, False, False, vision_block=2, geometry_dim=CODE_SIZE, explicit_points=True)
 WITH_POINTS = replace(EMBODIMENT, point_map_size=(24, 24))
 
 
 def explicit(config: MethodConfig = EXPLICIT) -> tuple[ThinkVLA, Preprocessor]:
-    torch.manual_seed(0)
-    parts = build_backbone(BackboneConfig("tiny_random"), new_tokens(config))
-    normalizer = ActionNormalizer("min_max", (-1.0,) * 7, (1.0,) * 7)
-    preprocessor = Preprocessor(
-        WITH_POINTS, config, normalizer, parts.tokenizer, parts.image_processor, ACTION_PROMPT, REASONING_PROMPT
-    )
-    prompts = preprocessor.prompts
-    return ThinkVLA(parts.backbone, config, tuple(prompts.anchor), tuple(prompts.queries)), preprocessor
+    return build(config, embodiment=WITH_POINTS)
 
 
 def awake(policy: ThinkVLA) -> ThinkVLA:

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 from tiny_models import build, question_batch, robot_batch, with_switches
 
-from thinkvla.method.config import ABLATIONS, MethodConfig
+from thinkvla.ablations import ABLATIONS
+from thinkvla.method.config import MethodConfig
 from thinkvla.method.prompts import IGNORE, PREFIX, STUDENT, TEACHER, anchor_token, new_tokens, query_token
 from thinkvla.preprocessor import Preprocessor
 

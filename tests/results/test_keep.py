@@ -7,11 +7,12 @@ from typing import Any
 
 import pytest
 
+from thinkvla.ablations import ABLATIONS
 from thinkvla.checkpoint import fingerprint, load_checkpoint
 from thinkvla.cli import run
 from thinkvla.evaluate.results import Episode, EvaluationResult
-from thinkvla.method.config import ABLATIONS, MethodConfig
-from thinkvla.results.keep import KeepOptions, ablation, keep
+from thinkvla.method.config import MethodConfig
+from thinkvla.results.keep import KeepOptions, keep, method_name
 from thinkvla.results.kept import EXPLICIT, load_kept
 
 
@@ -94,8 +95,9 @@ def test_a_run_without_its_command_is_refused(trained: Path, tmp_path: Path) -> 
 
 def test_methods_have_the_names_of_the_ablation_table() -> None:
     for name, row in ABLATIONS.items():
-        assert ablation(MethodConfig(*row)) == name
+        assert method_name(MethodConfig(*row)) == name
     plain = MethodConfig(*ABLATIONS["R1"])
-    assert ablation(replace(plain, explicit_points=True)) == EXPLICIT
-    with pytest.raises(ValueError, match="is no row of the ablation table"):
-        ablation(replace(plain, reasoning_anchor=True))
+    assert method_name(replace(plain, explicit_points=True)) == EXPLICIT
+    for other in (replace(plain, reasoning_anchor=True), replace(plain, qa_data="2d", explicit_points=True)):
+        with pytest.raises(ValueError, match="is no row of the ablation table"):
+            method_name(other)

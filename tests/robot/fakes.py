@@ -73,12 +73,14 @@ class FakeThinker:
     def __init__(self, clock: FakeClock, delay: float = 0.0) -> None:
         self.clock, self.delay = clock, delay
         self.asked: list[float] = []
+        self.told: list[Actions | None] = []
         self.change: Callable[[Actions], None] = lambda actions: None
         self._ready: float | None = None
 
-    def ask(self, observation: Observation) -> None:
+    def ask(self, observation: Observation, last: Actions | None) -> None:
         assert self._ready is None
         self.asked.append(self.clock.now())
+        self.told.append(last)
         self._ready = self.clock.now() + self.delay
 
     def answer(self) -> ActionChunk | None:

@@ -67,6 +67,8 @@ def test_acts_at_the_control_rate_until_time_is_up(bench: Bench) -> None:
     assert [round(a[0], 3) for a in bench.robot.acted] == [0.1, 0.11, 0.12, 0.13, 0.22, 0.23, 0.32, 0.33, 0.42]
     assert bench.thinker.asked == pytest.approx([100.0, 100.32, 100.52, 100.72, 100.92])
     assert run.answers_s == pytest.approx([0.12, 0.2, 0.2, 0.2])
+    told = [None if last is None else round(float(last[0]), 3) for last in bench.thinker.told]
+    assert told == [None, 0.11, 0.13, 0.23, 0.33], "what was executed before each observation"
     assert len(run.actions) == len(run.frames["front"]) == 10
     assert run.actions[0].tolist() == [0] * 7, "a step of holding is recorded as no movement"
     assert [int(image[0, 0, 0]) for image in run.frames["wrist"]] == list(range(10)), "seen before each action"

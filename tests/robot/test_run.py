@@ -9,13 +9,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 from fakes import FakeRobot
-from tiny_models import EMBODIMENT, observation
+from tiny_models import EMBODIMENT
 
 from thinkvla.cli import run as command
 from thinkvla.contract import ActionChunk, ContractError
@@ -23,7 +22,8 @@ from thinkvla.data.validate import validate
 from thinkvla.robot import run as runtime
 from thinkvla.robot.clock import WallClock
 from thinkvla.robot.loop import Limits
-from thinkvla.robot.run import RemotePolicy, RunOptions, run
+from thinkvla.robot.run import RunOptions, run
+from thinkvla.robot.thinker import LocalPolicy
 
 
 class Policy:
@@ -51,8 +51,8 @@ def robot(monkeypatch: pytest.MonkeyPatch) -> AnyTime:
     made = AnyTime()
 
     @contextmanager
-    def policy(options: RunOptions) -> Iterator[Policy]:
-        yield Policy()
+    def policy(options: RunOptions) -> Iterator[LocalPolicy]:
+        yield LocalPolicy(Policy())
 
     monkeypatch.setattr(runtime, "_policy", policy)
     monkeypatch.setattr(runtime, "open_robot", lambda name, scene, embodiment: (made, None))
@@ -116,14 +116,6 @@ def test_mistakes_are_named(robot: AnyTime, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="exists already"):
         run(options(tmp_path))
     assert "act" not in robot.log
-
-
-def test_a_server_is_a_policy() -> None:
-    chunk = ActionChunk(np.zeros((8, 7), np.float32))
-    client = SimpleNamespace(embodiment=EMBODIMENT, chunk=8, act=lambda observation: SimpleNamespace(chunk=chunk))
-    policy = RemotePolicy(client)
-    assert policy.act([observation("lift it")]) == [chunk]
-    assert (policy.embodiment, policy.chunk) == (EMBODIMENT, 8)
 
 
 def test_the_shipped_policy_moves_the_tabletop(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

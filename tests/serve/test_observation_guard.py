@@ -67,6 +67,7 @@ def test_frozen_camera_is_found_and_forgiven() -> None:
     one_pixel = {**observation(7).images, "wrist": observation(6).images["wrist"].copy()}
     one_pixel["wrist"][3, 3, 1] ^= 1
     guard.check(Observation(one_pixel, "lift it"), None, seen)
+    guard.settle(seen)
     assert seen.repeats == {"front": 1, "wrist": 1}
 
 

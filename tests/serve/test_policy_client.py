@@ -1,14 +1,18 @@
 from __future__ import annotations
 
+import contextlib
 import subprocess
+import threading
 import time
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
-from serving import Gated, Still, observation, options
+from serving import Gated, Still, observation, options, pack
 from tiny_models import EMBODIMENT
+from websockets.exceptions import ConnectionClosed
+from websockets.sync.server import ServerConnection, serve
 
 from thinkvla.contract import ContractError
 from thinkvla.serve.client import PolicyClient
@@ -59,6 +63,34 @@ def test_no_server_and_no_answer() -> None:
         with pytest.raises(ConnectionError):
             client.act(observation())
         policy.gate.set()
+
+
+@pytest.mark.parametrize(
+    ("greeting", "error", "words"),
+    [
+        (pack({"action_horizon": 10}), ConnectionError, r"greeting has no 'contract' \(got \['action_horizon'\]\)"),
+        (pack([1]), ConnectionError, r"greeting has no 'contract' \(got list\)"),
+        ("hello", ConnectionError, "no policy server of thinkvla: hello"),
+        (b"\xc1", ConnectionError, "no policy server of thinkvla: "),
+        (None, TimeoutError, "no answer within 0.3 s"),
+    ],
+)
+def test_another_kind_of_server(greeting: str | bytes | None, error: type[Exception], words: str) -> None:
+    def serve_one(connection: ServerConnection) -> None:
+        if greeting is not None:
+            connection.send(greeting)
+        with contextlib.suppress(ConnectionClosed):
+            connection.recv(10)
+
+    with serve(serve_one, "127.0.0.1", 0) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            with pytest.raises(error, match=words):
+                PolicyClient(f"ws://127.0.0.1:{server.socket.getsockname()[1]}", timeout_s=5 if greeting else 0.3)
+        finally:
+            server.shutdown()
+            thread.join()
 
 
 def test_token_and_tls(tmp_path: Path) -> None:

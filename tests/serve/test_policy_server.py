@@ -70,6 +70,20 @@ def test_wrong_requests_are_told_why_and_the_session_goes_on(request_: Any, word
         assert ask(client, message())["actions"].shape == (CHUNK, 7)
 
 
+def test_what_was_wrong_once_is_wrong_again_and_what_was_fit_is_looked_at_again() -> None:
+    misspelt, still = message(), message(last_action=np.zeros(7))
+    misspelt["observation/imag"] = misspelt.pop("observation/image")
+    with SHARED.client() as client:
+        for _ in range(2):  # the second frame has the form of the first, which did not pass
+            assert ask(client, misspelt).startswith("observation: key 'observation/image' is missing")
+        for seed in range(2):
+            assert ask(client, {**still, **message(seed)})["held"] is False
+        assert ask(client, {**still, "last_action": np.full(7, np.nan)}).startswith("observation: 'last_action'")
+        assert ask(client, misspelt).startswith("observation: key 'observation/image' is missing")
+        seen = message(5)
+        assert np.array_equal(ask(client, seen)["actions"], ask(client, message(6))["actions"])
+
+
 class Shared:
     """One server for the tests that need nothing of their own."""
 
@@ -180,6 +194,23 @@ def test_deadline_holds_and_a_late_answer_is_not_sent() -> None:
         policy.gate.set()
         policy.actions = policy.actions * 2
         assert np.array_equal(ask(client, message(2))["actions"], policy.actions)
+
+
+def test_every_deadline_counts_from_its_own_observation() -> None:
+    policy = Gated()
+    guards = GuardOptions(no_answer="refuse")
+    with running(policy, options(guards, deadline_s=0.4)) as server:
+        with session(server.port) as early, session(server.port) as late:
+            early.send(pack(message(0)))
+            assert policy.entered.wait(20)
+            time.sleep(0.1)
+            late.send(pack(message(1)))
+            for client in (early, late):  # one is inside the policy, the other waits
+                assert client.recv(10) == "deadline: the policy had no answer within 0.4 s"
+        policy.gate.set()
+        with session(server.port) as client:
+            assert ask(client, message(2))["held"] is False
+    assert [len(batch) for batch in policy.batches] == [1, 1]  # what was too late is not asked for
 
 
 def test_a_bad_observation_does_not_spoil_its_batch() -> None:

@@ -12,13 +12,13 @@ import tyro
 from PIL import Image as Pillow
 from rich.table import Table
 
+from thinkvla.ablations import ablation
 from thinkvla.checkpoint import fingerprint
 from thinkvla.contract import Image
 from thinkvla.deploy import DeployedPolicy, load_policy
 from thinkvla.diagnose.moments import Moment
 from thinkvla.evaluate.diagnosis import Diagnosis, Picture
 from thinkvla.evaluate.names import policy_names
-from thinkvla.method.config import ABLATIONS, MethodConfig
 from thinkvla.progress import progress
 
 PICTURES = 4
@@ -62,7 +62,8 @@ def load(options: DiagnoseOptions) -> list[Examined]:
     """The policies that ``options`` name.
 
     Raises:
-        ValueError: none is named, the output exists, or a folder is no checkpoint.
+        ValueError: none is named, the output exists, a folder is no checkpoint, or its policy does not see whole views
+            and nothing else.
     """
     if not options.checkpoints:
         raise ValueError("diagnose: no checkpoint is given; give at least one, e.g. runs/tabletop/policy")
@@ -77,15 +78,14 @@ def load(options: DiagnoseOptions) -> list[Examined]:
                 f"diagnose: '{checkpoint}' is shown {policy.preprocessor.crop} of a view's area (data.crop), but "
                 "pictures and figures here are of whole views; only policies without crops can be diagnosed"
             )
+        if policy.policy.config.explicit_points:
+            raise ValueError(
+                f"diagnose: '{checkpoint}' is given true 3D points (method.explicit_points), which robots' cameras do "
+                "not bring; only policies that see images alone can be diagnosed"
+            )
         row = ablation(policy.policy.config)
         found.append(Examined(name + (f" ({row})" if row else ""), checkpoint, fingerprint(checkpoint), policy))
     return found
-
-
-def ablation(config: MethodConfig) -> str | None:
-    """The row of the paper's ablation table that a method is, R1 to R7; None for none of them."""
-    switches = (config.qa_data, config.geometry_adapter, config.reasoning_adapter, config.reasoning_anchor)
-    return next((row for row, values in ABLATIONS.items() if values == switches), None)
 
 
 def batches(seen: Sequence[Moment]) -> list[Sequence[Moment]]:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from thinkvla.contract import ActionChunk, Actions, ContractError, Observation
-from thinkvla.evaluate.policy import PrivilegedObservation
+from thinkvla.evaluate.privileged import PrivilegedObservation
 from thinkvla.tabletop.embodiment import TABLETOP
 from thinkvla.tabletop.expert import Expert
 from thinkvla.tabletop.perturbations import Perturbation, perturbed

@@ -13,7 +13,7 @@ from typing import Any
 from vla_eval.specs import LANGUAGE, DimSpec, check_specs
 
 from thinkvla.contract import ContractError, Embodiment, Observation
-from thinkvla.evaluate.policy import PrivilegedObservation, entry
+from thinkvla.evaluate.privileged import PrivilegedObservation, entry
 
 
 def action_spec(embodiment: Embodiment) -> dict[str, DimSpec]:

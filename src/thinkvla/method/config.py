@@ -70,15 +70,3 @@ class MethodConfig:
     def anchors(self) -> int:
         """Anchor tokens that stand in the prompts: R, or 0 without the anchor."""
         return self.anchor_tokens if self.reasoning_anchor else 0
-
-
-# The paper's ablation table: QA data, geometry adapter, reasoning adapter, reasoning anchor.
-ABLATIONS: dict[str, tuple[QAData, bool, bool, bool]] = {
-    "R1": ("none", False, False, False),
-    "R2": ("2d", False, False, False),
-    "R3": ("3d", False, False, False),
-    "R4": ("3d", True, False, False),
-    "R5": ("3d", True, True, False),
-    "R6": ("3d", True, False, True),
-    "R7": ("3d", True, True, True),
-}

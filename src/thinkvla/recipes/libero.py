@@ -28,8 +28,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from thinkvla.ablations import ABLATIONS
 from thinkvla.backbones.build import BackboneConfig
-from thinkvla.method.config import ABLATIONS, MethodConfig
+from thinkvla.method.config import MethodConfig
 from thinkvla.train.config import DataConfig, OptimizerConfig, TrainConfig
 
 SUITES = ("spatial", "object", "goal", "10")

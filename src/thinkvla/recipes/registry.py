@@ -6,7 +6,7 @@ import difflib
 from collections.abc import Callable
 from functools import partial
 
-from thinkvla.method.config import ABLATIONS
+from thinkvla.ablations import ABLATIONS
 from thinkvla.recipes.bridge import bridge
 from thinkvla.recipes.libero import libero
 from thinkvla.recipes.libero_small import libero_small

@@ -23,9 +23,10 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+from thinkvla.ablations import ABLATIONS
 from thinkvla.backbones.build import BackboneConfig
 from thinkvla.checkpoint import load_method
-from thinkvla.method.config import ABLATIONS, MethodConfig
+from thinkvla.method.config import MethodConfig
 from thinkvla.train.config import DataConfig, OptimizerConfig, TrainConfig
 
 DATA = Path("data/tabletop")

@@ -6,18 +6,19 @@ import json
 import math
 import shlex
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import tyro
 from safetensors import safe_open
 
+from thinkvla.ablations import ablation
 from thinkvla.checkpoint import fingerprint, load_method
 from thinkvla.evaluate.report import find_results
 from thinkvla.evaluate.results import EvaluationResult
 from thinkvla.files import new_file
-from thinkvla.method.config import ABLATIONS, MethodConfig
+from thinkvla.method.config import MethodConfig
 from thinkvla.results.kept import EXPLICIT, Kept, KeptEvaluation, KeptPolicy
 from thinkvla.shipped import find_model, shipped_models
 
@@ -67,7 +68,7 @@ def _policy(name: str) -> KeptPolicy:
     robot = [one for one in data or () if one["kind"] == "demonstrations"]
     return KeptPolicy(
         recipe=recipe,
-        method=ablation(load_method(folder)),
+        method=method_name(load_method(folder)),
         fingerprint=fingerprint(folder),
         parameters=_parameters(folder / "model.safetensors"),
         seed=config["seed"] if config else None,
@@ -77,13 +78,14 @@ def _policy(name: str) -> KeptPolicy:
     )
 
 
-def ablation(method: MethodConfig) -> str:
+def method_name(method: MethodConfig) -> str:
     """Row of the paper's ablation table, or the explicit-3D baseline; raises ValueError for any other method."""
-    switches = (method.qa_data, method.geometry_adapter, method.reasoning_adapter, method.reasoning_anchor)
-    for name, row in ABLATIONS.items():
-        if row == switches and not (method.explicit_points and name != "R1"):
-            return EXPLICIT if method.explicit_points else name
-    raise ValueError(f"the policy's method is no row of the ablation table: {switches}; only those are compared")
+    if method.explicit_points and ablation(replace(method, explicit_points=False)) == "R1":
+        return EXPLICIT
+    row = ablation(method)
+    if row is None:
+        raise ValueError(f"the policy's method is no row of the ablation table: {method}; only those are compared")
+    return row
 
 
 def _recipe(file: Path) -> str:

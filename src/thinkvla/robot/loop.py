@@ -198,7 +198,7 @@ class ControlLoop:
         """The action of this step, asking the policy if it is time to."""
         self._take_answer()
         if self._scheduler.should_ask():
-            self._thinker.ask(observation)
+            self._thinker.ask(observation, self.run.actions[-1] if self.run.actions else None)
             self._scheduler.ask()
             self._asked_at = self._clock.now()
         elif self._scheduler.pending and self._clock.now() - self._asked_at > self._limits.answer_s:
@@ -214,7 +214,10 @@ class ControlLoop:
         return self._scheduler.next()
 
     def _take_answer(self) -> bool:
-        chunk = self._thinker.answer()
+        try:
+            chunk = self._thinker.answer()
+        except TimeoutError as error:  # a policy server's
+            raise Fault("no_answer", str(error)) from error
         if chunk is None:
             return False
         chunk.check(self._robot.embodiment)

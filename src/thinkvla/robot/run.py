@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+import logging
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
@@ -13,7 +14,7 @@ from typing import Any
 import numpy as np
 import tyro
 
-from thinkvla.contract import ActionChunk, ContractError, Embodiment, Observation, Policy
+from thinkvla.contract import ActionChunk, Actions, ContractError, Embodiment, Observation
 from thinkvla.progress import progress
 from thinkvla.robot.clock import WallClock
 from thinkvla.robot.loop import ControlLoop, Limits, Run
@@ -22,9 +23,10 @@ from thinkvla.robot.recording import record
 from thinkvla.robot.robots import TABLETOP_ROBOT, TabletopScene, open_robot
 from thinkvla.robot.safety import EmergencyStop
 from thinkvla.robot.scheduler import ChunkScheduler, Mode
-from thinkvla.robot.thinker import ThreadThinker
+from thinkvla.robot.thinker import ChunkSource, LocalPolicy, ThreadThinker
 from thinkvla.versions import versions
 
+logger = logging.getLogger(__name__)
 WENT_WELL = ("done", "time_is_up")
 
 
@@ -63,7 +65,7 @@ class RunOptions:
 
 
 class RemotePolicy:
-    """A policy server as a policy.
+    """A policy server as a policy. Where its guards hold the robot still, the chunk does, and a warning says so.
 
     Args:
         client: a connected ``thinkvla.serve.client.PolicyClient``.
@@ -74,9 +76,13 @@ class RemotePolicy:
         self.embodiment: Embodiment = client.embodiment
         self.chunk: int = client.chunk
 
-    def act(self, observations: Sequence[Observation]) -> list[ActionChunk]:
-        """Ask the server about each."""
-        return [self._client.act(observation).chunk for observation in observations]
+    def chunk_for(self, observation: Observation, last: Actions | None) -> ActionChunk:
+        """Ask the server, and tell it what was executed: it limits the first step from there."""
+        answer = self._client.act(observation, last_action=last)
+        if answer.held:
+            logger.warning("the policy server holds the robot still: %s", ", ".join(sorted(answer.guards)))
+        chunk: ActionChunk = answer.chunk
+        return chunk
 
 
 def run(options: RunOptions) -> Run:
@@ -132,17 +138,17 @@ def run(options: RunOptions) -> Run:
 
 
 @contextmanager
-def _policy(options: RunOptions) -> Iterator[Policy]:
+def _policy(options: RunOptions) -> Iterator[ChunkSource]:
     """The policy, warm."""
     if options.policy.startswith(("ws://", "wss://")):
         from thinkvla.serve.client import PolicyClient
 
-        token = None if options.token_file is None else options.token_file.read_text("utf-8").strip()
         try:
+            token = None if options.token_file is None else options.token_file.read_text("utf-8").strip()
             client = PolicyClient(
                 options.policy, token=token, timeout_s=options.limits.answer_s, certificate=options.certificate
             )
-        except ConnectionError as error:
+        except OSError as error:  # of the token's file, or of the connection
             raise RuntimeError(str(error)) from error
         with client:
             yield RemotePolicy(client)
@@ -152,7 +158,7 @@ def _policy(options: RunOptions) -> Iterator[Policy]:
     policy = load_policy(options.policy)
     blank = np.zeros((*policy.embodiment.image_size, 3), np.uint8)
     policy.act([Observation(dict.fromkeys(policy.embodiment.cameras, blank), "warm up")])  # the first answer is slow
-    yield policy
+    yield LocalPolicy(policy)
 
 
 @contextmanager

@@ -74,9 +74,20 @@ class ActionGuard:
         Raises:
             Refused: by configuration, or because there is nothing to hold: no action before the first one.
         """
-        with np.errstate(over="ignore"):  # too large for float32 is infinite, which is not let through
-            actions = np.asarray(actions, np.float32)
+        if actions.dtype != np.float32:
+            with np.errstate(over="ignore"):  # too large for float32 is infinite, which is not let through
+                actions = actions.astype(np.float32)
         guards: dict[str, str] = {}
+        held_from = len(actions)
+        # The common case in two operations: NaN is neither above nor below anything, so it is not in range either.
+        if 0 in (actions >= self.low).tobytes() or 0 in (actions <= self.high).tobytes():
+            actions, held_from = self._finite_in_range(actions, last, guards)
+        if self.limited:
+            actions, held_from = self._within_steps(actions, held_from, last, guards)
+        return Guarded(actions, guards, held_from)
+
+    def _finite_in_range(self, actions: Actions, last: Actions | None, guards: dict[str, str]) -> tuple[Actions, int]:
+        """The chunk finite and in range, and the first step that holds the robot still."""
         finite = np.isfinite(actions)
         if not finite.all():
             step, dimension = np.argwhere(~finite)[0]
@@ -87,10 +98,7 @@ class ActionGuard:
             held_from = int(step)
         else:
             held_from = len(actions)
-        actions, held_from = self._in_range(actions, held_from, last, guards)
-        if self.limited:
-            actions, held_from = self._within_steps(actions, held_from, last, guards)
-        return Guarded(actions, guards, held_from)
+        return self._in_range(actions, held_from, last, guards)
 
     def hold(self, last: Actions | None, steps: int) -> Actions:
         """(steps, A) actions that keep the robot still; raises Refused if there is no last action to keep."""

@@ -11,20 +11,23 @@ import logging
 import math
 import threading
 import time
+from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from queue import Empty, SimpleQueue
+from queue import SimpleQueue
 
 from thinkvla.contract import Actions, Observation, Policy
 from thinkvla.serve.faults import Refused
 from thinkvla.serve.metrics import Metrics
 
 logger = logging.getLogger(__name__)
+_TICK_S = 0.001
+"""Event loops round timers to this."""
 STUCK = 10
 """Deadlines after which a policy that is still busy with one batch counts as stuck."""
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, slots=True)
 class Pending:
     """An observation on its way through the policy; times are those of ``time.monotonic``."""
 
@@ -50,6 +53,10 @@ class Batcher:
     def __init__(self, policy: Policy, *, batch: int, queue: int, deadline_s: float, metrics: Metrics) -> None:
         self.policy, self.batch, self.queue, self.deadline_s = policy, batch, queue, deadline_s
         self.metrics = metrics
+        self._open: set[Pending] = set()
+        self._watch: asyncio.TimerHandle | None = None
+        self._watched = math.inf
+        self._calls: deque[tuple[int, float]] = deque()
         self._waiting: SimpleQueue[Pending | None] = SimpleQueue()
         self._busy_since: float | None = None
         self._loop = asyncio.get_running_loop()
@@ -85,32 +92,49 @@ class Batcher:
             await pending.answer
             return pending
         pending.deadline = received + self.deadline_s
-        expiry = self._loop.call_later(pending.deadline - time.monotonic(), self._expire, pending)
-        self._waiting.put(pending)
+        if pending.deadline < self._watched:
+            self._watch_for(pending.deadline)
+        self._open.add(pending)
         try:
+            self._waiting.put(pending)  # nothing more is done here, so that the policy's thread need not wait for it
             await pending.answer
         finally:
-            expiry.cancel()
+            self._open.remove(pending)
         return pending
+
+    def settle(self) -> None:
+        """Bring the metrics up to date: the policy's calls are counted when nobody waits for it."""
+        while self._calls:
+            self.metrics.batch(*self._calls.popleft())
 
     def close(self) -> None:
         """End the thread once it is free."""
         self._waiting.put(None)
 
-    def _expire(self, pending: Pending) -> None:
-        if not pending.answer.done():
-            reason = f"the policy had no answer within {self.deadline_s:g} s"
-            pending.answer.set_exception(Refused("deadline", reason))
+    def _watch_for(self, deadline: float) -> None:
+        """Look for deadlines that have passed at this one. A timer for each observation would cost more than it."""
+        if self._watch is not None:
+            self._watch.cancel()
+        self._watched = deadline
+        self._watch = self._loop.call_later(max(0.0, deadline - time.monotonic()) + _TICK_S, self._expire)
+
+    def _expire(self) -> None:
+        self._watch, self._watched = None, math.inf
+        now = time.monotonic()
+        for pending in self._open:
+            if pending.deadline <= now and not pending.answer.done():
+                reason = f"the policy had no answer within {self.deadline_s:g} s"
+                pending.answer.set_exception(Refused("deadline", reason))
+        left = [pending.deadline for pending in self._open if not pending.answer.done()]
+        if left:
+            self._watch_for(min(left))
 
     def _work(self) -> None:
         ended = False
         while not ended:
             taken = [self._waiting.get()]
-            try:
-                while len(taken) < self.batch:
-                    taken.append(self._waiting.get_nowait())
-            except Empty:
-                pass
+            while len(taken) < self.batch and not self._waiting.empty():  # nobody else takes any
+                taken.append(self._waiting.get())
             ended = None in taken
             now = time.monotonic()
             # What is past its deadline has been answered already.
@@ -122,6 +146,7 @@ class Batcher:
                 done = time.monotonic()
                 for pending in batch:
                     pending.started, pending.ended = now, done
+                self._calls.append((len(batch), done - now))
                 try:
                     self._loop.call_soon_threadsafe(self._deliver, batch, outcomes)
                 except RuntimeError:  # the loop has ended; nobody waits any more
@@ -145,7 +170,6 @@ class Batcher:
             return [Refused("failed", "the policy failed on this observation; the server's log says how")]
 
     def _deliver(self, batch: Sequence[Pending], outcomes: Sequence[Actions | Refused]) -> None:
-        self.metrics.batch(len(batch), batch[0].ended - batch[0].started)
         for pending, outcome in zip(batch, outcomes, strict=True):
             if pending.answer.done():  # its deadline has passed, or its session is gone
                 continue

@@ -20,7 +20,7 @@ from websockets.sync.client import ClientConnection, connect
 
 from thinkvla.contract import ActionChunk, Actions, ContractError, Embodiment, Observation
 from thinkvla.serve.faults import Refused
-from thinkvla.serve.frames import FrameLimits, decode, encode
+from thinkvla.serve.frames import FrameError, FrameLimits, decode, encode
 from thinkvla.serve.greeting import differences
 
 LARGEST_ANSWER = 2**20
@@ -60,7 +60,9 @@ class PolicyClient:
         chunk: actions in each chunk.
 
     Raises:
-        ConnectionError: there is no server, or it does not let this client in; the message says why.
+        ConnectionError: there is no server, it is another kind, or it does not let this client in; the message says
+            why.
+        TimeoutError: it says nothing.
         ContractError: the server's embodiment differs from ``embodiment``; the message names every field that does.
     """
 
@@ -77,7 +79,7 @@ class PolicyClient:
         self._open = ExitStack()
         self._connection = self._open.enter_context(_connection(url, token, timeout_s, certificate))
         try:
-            self.metadata: dict[str, Any] = self._receive()
+            self.metadata = self._greeting()
             contract = self.metadata["contract"]
             self.embodiment = Embodiment.from_dict(contract["embodiment"])
             self.chunk: int = contract["chunk"]
@@ -129,6 +131,19 @@ class PolicyClient:
 
     def __exit__(self, *error: object) -> None:
         self.close()
+
+    def _greeting(self) -> dict[str, Any]:
+        try:
+            greeting = self._receive()
+        except (FrameError, Refused) as error:
+            raise ConnectionError(f"{self.url}: no policy server of thinkvla: {error}") from error
+        if not isinstance(greeting, dict) or not {"contract", "keys"} <= greeting.keys():
+            found = sorted(map(str, greeting)) if isinstance(greeting, dict) else type(greeting).__name__
+            raise ConnectionError(
+                f"{self.url}: no policy server of thinkvla: its greeting has no 'contract' (got {found}); give the "
+                "address of 'thinkvla serve'"
+            )
+        return greeting
 
     def _receive(self) -> Any:
         try:

@@ -36,10 +36,14 @@ class FrameReader:
 
     Args:
         limits: what each frame may hold.
+
+    Attributes:
+        repeated: the last frame differed from the one before in nothing but the contents of arrays.
     """
 
     def __init__(self, limits: FrameLimits) -> None:
         self.limits = limits
+        self.repeated = False
         self._form: _Form | None = None
 
     def read(self, frame: bytes) -> Any:
@@ -53,7 +57,9 @@ class FrameReader:
                 message = dict(form.constants)
                 for key, dtype, shape, offset in form.arrays:
                     message[key] = np.ndarray(shape, dtype, frame, offset)
+                self.repeated = True
                 return message
+        self.repeated = False
         message = decode(frame, self.limits)
         self._form = _form(frame, message)
         return message

@@ -15,8 +15,6 @@ from thinkvla.serve.faults import Refused
 from thinkvla.serve.frames import EncodedImage
 from thinkvla.serve.options import GuardOptions
 
-_SPARSE = (slice(None, None, 8), slice(None, None, 8))
-
 
 @dataclass
 class Seen:
@@ -26,11 +24,13 @@ class Seen:
         images: the last picture of each camera.
         repeats: how often it came again, unchanged.
         timestamp: of the last observation that had one.
+        uncompared: the last observation, where its pictures have not been compared with those before yet.
     """
 
     images: dict[str, Image] = field(default_factory=dict)
     repeats: dict[str, int] = field(default_factory=dict)
     timestamp: float | None = None
+    uncompared: Observation | None = None
 
 
 class ObservationGuard:
@@ -44,15 +44,50 @@ class ObservationGuard:
     def __init__(self, embodiment: Embodiment, options: GuardOptions) -> None:
         self.embodiment, self.options = embodiment, options
 
-    def check(self, observation: Observation, timestamp: float | None, seen: Seen, *, simulated: bool = False) -> None:
+    def check(
+        self,
+        observation: Observation,
+        timestamp: float | None,
+        seen: Seen,
+        *,
+        known: bool = False,
+        simulated: bool = False,
+    ) -> None:
         """Raise Refused unless the observation is fit to act on; ``seen`` is brought up to date.
+
+        Where the pictures cannot complete a row that counts as frozen, comparing them is left to ``settle``, or to
+        the next check: a robot does not wait for it.
 
         Args:
             observation: decoded.
             timestamp: when its images were taken, seconds since the epoch, if the client says so.
             seen: of the same session.
+            known: it differs from an observation that passed in nothing but the contents of its pictures.
             simulated: cameras may show the same picture again and again.
         """
+        self.settle(seen)
+        if not known:
+            self._fit(observation)
+        if timestamp is not None:
+            self._fresh(timestamp, seen)
+        if self.options.frozen_after and not simulated:
+            seen.uncompared = observation
+            if max(seen.repeats.values(), default=0) + 1 >= self.options.frozen_after:
+                self.settle(seen)
+                self._alive(seen)
+
+    def settle(self, seen: Seen) -> None:
+        """Compare the last observation's pictures with those before, if that was left for later."""
+        if seen.uncompared is None:
+            return
+        for camera, image in seen.uncompared.images.items():
+            before = seen.images.get(camera)
+            same = before is not None and _same(image, before)
+            seen.repeats[camera] = seen.repeats[camera] + 1 if same else 1
+            seen.images[camera] = image
+        seen.uncompared = None
+
+    def _fit(self, observation: Observation) -> None:
         try:
             observation.check(self.embodiment)
         except ContractError as error:
@@ -62,10 +97,6 @@ class ObservationGuard:
             raise Refused(
                 "instruction", f"the instruction has {length} characters; the limit is {self.options.instruction}"
             )
-        if timestamp is not None:
-            self._fresh(timestamp, seen)
-        if self.options.frozen_after and not simulated:
-            self._alive(observation, seen)
 
     def _fresh(self, timestamp: float, seen: Seen) -> None:
         age = time.time() - timestamp
@@ -79,15 +110,7 @@ class ObservationGuard:
             raise Refused("stale", "the observation's time stamp is not newer than the one before; send new images")
         seen.timestamp = timestamp
 
-    def _alive(self, observation: Observation, seen: Seen) -> None:
-        for camera, image in observation.images.items():
-            before = seen.images.get(camera)
-            # Nearly every new picture differs in a sparse sample already.
-            same = (
-                before is not None and np.array_equal(image[_SPARSE], before[_SPARSE]) and np.array_equal(image, before)
-            )
-            seen.repeats[camera] = seen.repeats.get(camera, 0) + 1 if same else 1
-            seen.images[camera] = image
+    def _alive(self, seen: Seen) -> None:
         for camera, count in seen.repeats.items():
             if count >= self.options.frozen_after:
                 raise Refused(
@@ -95,6 +118,12 @@ class ObservationGuard:
                     f"camera '{camera}' has sent the same picture {count} times in a row; check the camera (for a "
                     "simulator, which may stand still, serve with --guards.frozen-after 0)",
                 )
+
+
+def _same(image: Image, other: Image) -> bool:
+    """Whether two pictures of one size are equal; nearly every new one differs in its middle row already."""
+    middle = len(image) // 2
+    return image[middle].tobytes() == other[middle].tobytes() and np.array_equal(image, other)
 
 
 def decoded_images(images: Mapping[str, Any], size: tuple[int, int]) -> dict[str, Any]:

@@ -17,19 +17,33 @@ OWN_KEYS = ("timestamp", "last_action", "contract")
 
 async def answer(service: Service, session: Session, message: Any, received: float) -> bytes:
     """The reply to one observation; raises Refused."""
-    served = await service.answer(session, request(service.contract, message), received)
+    asked = request(service.contract, message, known=session.known)
+    served = await service.answer(session, asked, received)
     return encode(reply(served))
 
 
-def request(contract: Contract, message: Any) -> Request:
+def request(contract: Contract, message: Any, *, known: bool = False) -> Request:
     """An openpi observation read by the contract's keys.
 
     Besides those it may have ``timestamp`` (seconds since the epoch), ``last_action`` (A,) and ``contract``, any of
     the greeting's contract fields as the client has them.
 
+    Args:
+        contract: what is served.
+        message: as it was decoded.
+        known: it differs from one that was fit in nothing but the contents of arrays.
+
     Raises:
         Refused: a key is missing or unknown, a value has the wrong type, or a field of the client's contract differs.
     """
+    if not known:
+        _readable(contract, message)
+    images = {camera: message[key] for camera, key in contract.cameras.items()}
+    return Request(images, message[contract.instruction], _timestamp(message), _last_action(message), known)
+
+
+def _readable(contract: Contract, message: Any) -> None:
+    """Raise Refused unless the keys are those of the contract, and the client's own contract, if any, is the same."""
     if not isinstance(message, Mapping):
         raise Refused("observation", f"an observation must be a map of keys to values, got {type(message).__name__}")
     if "contract" in message:
@@ -54,8 +68,6 @@ def request(contract: Contract, message: Any) -> Request:
     instruction = message[contract.instruction]
     if not isinstance(instruction, str):
         raise Refused("observation", f"'{contract.instruction}' must be text, got {type(instruction).__name__}")
-    images = {camera: message[key] for camera, key in contract.cameras.items()}
-    return Request(images, instruction, _timestamp(message), _last_action(message))
 
 
 def reply(served: Served) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 import uvloop
-from websockets.asyncio.server import Server, ServerConnection, serve
+from websockets.asyncio.server import Server, ServerConnection, broadcast, serve
 from websockets.exceptions import ConnectionClosed
 
 from thinkvla.contract import Observation, Policy
@@ -28,6 +28,7 @@ from thinkvla.serve.live import snapshot
 from thinkvla.serve.metrics import Metrics
 from thinkvla.serve.options import ServerOptions
 from thinkvla.serve.pages import Pages
+from thinkvla.serve.process import settle_in
 from thinkvla.serve.service import Service, Session
 
 logger = logging.getLogger(__name__)
@@ -126,7 +127,12 @@ class PolicyServer:
             self._service.close()
 
     def run_to_end(self, started: Callable[[], None] = lambda: None, *, signals: bool = True) -> None:
-        """The same on an event loop of its own; returns when the server has ended."""
+        """The same on an event loop of its own; returns when the server has ended.
+
+        With ``signals`` the process is the server's own, and is prepared for that.
+        """
+        if signals:
+            settle_in()
         uvloop.run(self.run(started, signals=signals))
 
     def stop(self) -> None:
@@ -147,7 +153,10 @@ class PolicyServer:
                 reply = await self._reply(session, reader, frame, time.monotonic())
                 if reply is not None:
                     state.wait("client")
-                    await connection.send(reply)
+                    broadcast([connection], reply)  # as send, with less around it
+                    await asyncio.sleep(0)  # the answer leaves now; the rest can wait until it has
+                    self._service.settle(session)
+                    await connection.drain()
             await connection.close(GOING_AWAY, "the server is shutting down")
         except ConnectionClosed:
             pass
@@ -164,6 +173,7 @@ class PolicyServer:
             if isinstance(frame, str):
                 raise FrameError("expected a binary message, got text")
             message = reader.read(frame)
+            session.known = session.known and reader.repeated
             if not session.protocol:
                 session.protocol = VLA_EVAL if vla_eval.speaks(message) else OPENPI
             if session.protocol == OPENPI:

@@ -39,12 +39,14 @@ class Request:
         instruction: the task in words.
         timestamp: when the images were taken, seconds since the epoch; None if the client does not say.
         last_action: (A,) what the robot executed last; None if the client does not say.
+        known: it differs from the session's last fit request in nothing but the contents of arrays.
     """
 
     images: Mapping[str, Any]
     instruction: str
     timestamp: float | None = None
     last_action: Actions | None = None
+    known: bool = False
 
 
 @dataclass(frozen=True)
@@ -64,6 +66,15 @@ class Served:
     timing: dict[str, float]
 
 
+@dataclass(frozen=True)
+class Glimpse:
+    """The latest observation and answer, for the live page."""
+
+    session: str
+    observation: Observation
+    served: Served
+
+
 @dataclass(eq=False)
 class Session:
     """What the server remembers of one connection.
@@ -75,6 +86,8 @@ class Session:
         last: (A,) the action that was executed last, as far as is known.
         ready: actions of a chunk that are given out one by one (vla-eval).
         warned: how often each guard acted.
+        known: its last observation was fit to act on, in everything but the contents of arrays.
+        unsettled: what was answered, and is to be accounted for when there is time.
     """
 
     name: str
@@ -83,20 +96,13 @@ class Session:
     last: Actions | None = None
     ready: deque[Actions] = field(default_factory=deque)
     warned: dict[str, int] = field(default_factory=dict)
+    known: bool = False
+    unsettled: Glimpse | None = None
 
     def restart(self) -> None:
         """Forget the episode that was."""
         self.seen, self.last = Seen(), None
         self.ready.clear()
-
-
-@dataclass(frozen=True)
-class Glimpse:
-    """The latest observation and answer, for the live page."""
-
-    session: str
-    observation: Observation
-    served: Served
 
 
 class Service:
@@ -117,7 +123,7 @@ class Service:
         self._pictures = ThreadPoolExecutor(_PICTURE_THREADS, thread_name_prefix="pictures")
 
     async def answer(self, session: Session, request: Request, received: float, *, simulated: bool = False) -> Served:
-        """Actions for a request.
+        """Actions for a request; what is not needed for them is left to ``settle``.
 
         Args:
             session: that it came by.
@@ -129,8 +135,10 @@ class Service:
         Raises:
             Refused: with the reason that the client is told.
         """
+        self.settle(session)
         observation = Observation(await self._images(request.images), request.instruction)
-        self.observations.check(observation, request.timestamp, session.seen, simulated=simulated)
+        self.observations.check(observation, request.timestamp, session.seen, known=request.known, simulated=simulated)
+        session.known = True
         if request.last_action is not None:
             session.last = self._executed(request.last_action)
         served = await self._act(session, observation, received, simulated)
@@ -140,9 +148,18 @@ class Service:
                 "held", f"a robot would be held still now ({what}); a benchmark must not count that as acting"
             )
         session.last = served.actions[self.contract.execute - 1]
-        self.metrics.answered(session.protocol, time.monotonic() - received)
-        self.latest = Glimpse(session.name, observation, served)
+        session.unsettled = Glimpse(session.name, observation, served)
         return served
+
+    def settle(self, session: Session) -> None:
+        """Account for the session's last answer: metrics, the live page, and what its cameras have shown."""
+        if (glimpse := session.unsettled) is None:
+            return
+        session.unsettled = None
+        self.metrics.answered(session.protocol, glimpse.served.timing["total_ms"] / 1000)
+        self.latest = glimpse
+        self.observations.settle(session.seen)
+        self.batcher.settle()
 
     def refused(self, session: Session, refused: Refused) -> None:
         """Count and log a refusal that a client is told."""

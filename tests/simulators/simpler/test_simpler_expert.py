@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from thinkvla.contract import ContractError, Observation
-from thinkvla.evaluate.policy import PrivilegedObservation
+from thinkvla.evaluate.privileged import PrivilegedObservation
 from thinkvla.simulators.simpler.actions import from_quaternion, maniskill_action
 from thinkvla.simulators.simpler.embodiment import embodiment
 from thinkvla.simulators.simpler.expert import HANDLING, Expert

@@ -16,7 +16,7 @@ from vla_eval.specs import DimSpec
 
 from thinkvla.contract import Embodiment, Observation
 from thinkvla.data.embodiments import SPECIFICATIONS
-from thinkvla.evaluate.policy import PrivilegedObservation
+from thinkvla.evaluate.privileged import PrivilegedObservation
 from thinkvla.evaluate.wire import action_spec, encode_observation, observation_spec
 from thinkvla.perturbation import Perturbation
 from thinkvla.simulators.libero.perturbations_language import told

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from thinkvla.contract import ActionChunk, ContractError, Observation
 from thinkvla.data.embodiments import SPECIFICATIONS
-from thinkvla.evaluate.policy import PrivilegedObservation
+from thinkvla.evaluate.privileged import PrivilegedObservation
 from thinkvla.simulators.libero.expert import Expert
 from thinkvla.simulators.libero.truth import Truth
 

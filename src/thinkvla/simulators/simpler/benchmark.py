@@ -10,7 +10,7 @@ from vla_eval.benchmarks.base import StepBenchmark, StepResult
 from vla_eval.specs import DimSpec
 
 from thinkvla.contract import Observation
-from thinkvla.evaluate.policy import PrivilegedObservation
+from thinkvla.evaluate.privileged import PrivilegedObservation
 from thinkvla.evaluate.wire import action_spec, encode_observation, observation_spec
 from thinkvla.simulators.simpler.assets import TABLES, prepare_assets
 from thinkvla.simulators.simpler.embodiment import CAMERAS, IMAGE_SIZE, embodiment

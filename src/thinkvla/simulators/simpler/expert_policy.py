@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from thinkvla.contract import ActionChunk, Actions, ContractError, Observation
-from thinkvla.evaluate.policy import PrivilegedObservation
+from thinkvla.evaluate.privileged import PrivilegedObservation
 from thinkvla.simulators.simpler.embodiment import embodiment
 from thinkvla.simulators.simpler.expert import Expert
 from thinkvla.simulators.simpler.state import SceneState
