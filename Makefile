@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 OPENPI := build/openpi
 
-.PHONY: demo test lint lock clean plugin-test python312
+.PHONY: demo test lint lock clean plugin-test python312 simulator-test
 
 demo: $(STAMP)
 	$(BIN)/thinkvla demo
@@ -37,6 +37,14 @@ $(LEROBOT)/.installed: $(PLUGIN)/requirements.lock $(PLUGIN)/pyproject.toml pypr
 	$(LEROBOT)/bin/python -m pip install --quiet --disable-pip-version-check --requirement $(PLUGIN)/requirements.lock
 	$(LEROBOT)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --editable . --editable $(PLUGIN)
 	touch $@
+
+# What runs in LIBERO and SimplerEnv, in environments of their own. SimplerEnv's files: THINKVLA_SIMPLER_ASSETS, or
+# ../shared/assets; where there are none, its tests say so and are skipped.
+simulator-test: export THINKVLA_ENVIRONMENTS ?= $(CURDIR)/build/environments
+simulator-test: $(STAMP)
+	$(BIN)/thinkvla env install libero
+	$(BIN)/thinkvla env install simpler
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m simulators -n 2 --dist loadfile -rs
 
 $(STAMP): pyproject.toml requirements.lock scripts/system_libraries.sh
 	sh scripts/system_libraries.sh $(PYTHON)

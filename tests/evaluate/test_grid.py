@@ -62,8 +62,14 @@ def evaluations(monkeypatch: pytest.MonkeyPatch) -> Evaluations:
 
 @pytest.fixture
 def options(tmp_path: Path) -> GridOptions:
-    suites, perturbations = ("object", "spatial"), ("none", "camera")
-    return GridOptions("expert", tmp_path / "grid", suites, perturbations, levels=(1, 3), episodes=4)
+    return GridOptions(
+        "expert",
+        tmp_path / "grid",
+        suites=("object", "spatial"),
+        perturbations=("none", "camera"),
+        levels=(1, 3),
+        episodes=4,
+    )
 
 
 def test_every_combination_runs_once_plain_scenes_at_no_level(evaluations: Evaluations, options: GridOptions) -> None:
@@ -123,9 +129,26 @@ def test_a_folder_with_other_things_in_it_is_left_alone(evaluations: Evaluations
     assert (folder / "thesis.txt").is_file()
 
 
+def test_suites_of_libero_are_benchmarks_with_defaults_of_their_own(
+    evaluations: Evaluations, options: GridOptions
+) -> None:
+    several = replace(options, benchmark=("libero_goal", "libero_10"), suites=("object",), levels=(2,))
+    rows = run_grid(several)
+    assert evaluations.ran == [f"{name}/{cell}" for name in several.benchmark for cell in ("plain", "camera-2")]
+    assert [row.suite for row in rows] == ["libero_goal"] * 2 + ["libero_10"] * 2
+    of_libero = EvaluationResult.load(options.output / "libero_goal" / "camera-2")
+    assert {episode.seed for episode in of_libero.episodes} == set(range(4)), "numbers of initial states"
+    run_grid(replace(several, benchmark=("libero_goal", "tabletop")))
+    assert evaluations.ran[4:] == ["object/plain", "object/camera-2"]
+    assert EvaluationResult.load(options.output / "object" / "plain").episodes[0].seed == 1_004_000
+
+
 @pytest.mark.parametrize(
     ("change", "words"),
     [
+        ({"benchmark": ("libero_objekt",)}, "did you mean 'libero_object'"),
+        ({"benchmark": ("libero_goal",)}, "libero_goal has none; leave --suites away"),
+        ({"benchmark": ("libero_plus_camera", "tabletop"), "episodes": 1}, "has no perturbation"),
         ({"suites": ("objekt",)}, "did you mean 'object'"),
         ({"perturbations": ("nose",)}, "did you mean 'noise'"),
         ({"levels": (1, 4)}, "level is 4"),

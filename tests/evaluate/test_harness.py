@@ -71,6 +71,18 @@ def test_other_robots_are_refused(change: dict[str, Any]) -> None:
         HarnessServer(policy, LIBERO)
 
 
+def test_a_policy_that_is_given_points_is_refused_where_there_are_none(tmp_path: Path) -> None:
+    policy = Gripping()
+    policy.embodiment = replace(ROBOT, point_map_size=(2, 2))
+    with pytest.raises(ContractError, match="own class shows no 3D points"):
+        HarnessServer(policy, LIBERO)
+    for benchmark in ("libero_plus_camera", "simpler_widowx_original"):
+        options = EvaluateOptions("mine", tmp_path / "new", benchmark=benchmark)
+        with pytest.raises(ContractError, match=f"given 3D points .* and benchmark '{benchmark}' shows none"):
+            evaluate_policy(policy, options)
+    assert not (tmp_path / "new").exists()
+
+
 def test_container_is_started_by_vla_eval_and_its_records_are_the_result(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -114,7 +114,7 @@ def test_the_simulator_shows_points_to_a_policy_that_asks() -> None:
 
 def test_other_policies_are_shown_none() -> None:
     server = PolicyServer(Still(TABLETOP))
-    assert "point_maps" not in server.get_observation_params()
+    assert "point_map_size" not in server.get_observation_params()
     require_agreement(server, TabletopBenchmark("height", EVALUATION.start))
     with pytest.raises(ValueError, match="point_maps/front"):
         require_agreement(

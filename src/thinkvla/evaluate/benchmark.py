@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from vla_eval.registry import resolve_import_string
 
-from thinkvla.contract import Actions, Embodiment, Policy
+from thinkvla.contract import Actions, ContractError, Embodiment, Policy
 from thinkvla.evaluate.harness import Harness
 from thinkvla.evaluate.options import EvaluateOptions, Evaluation
 from thinkvla.evaluate.results import Episode
@@ -33,6 +33,7 @@ class Benchmark:
         takes: options that are arguments of the class, besides ``tasks``.
         harness: vla-eval's own class of the benchmark, for its container images; its parameter ``suite`` is ours.
         views: whether the class takes ``cameras`` and ``image_size`` of the policy; else it has its own.
+        points: whether the class shows 3D points, for a policy that is given them.
         suite: what results call the suite, unless options name one.
         episodes: default for each task.
         first_seed: default seed, or number of the initial state, of each task's first episode.
@@ -49,6 +50,7 @@ class Benchmark:
     takes: frozenset[str] = frozenset({"first_seed"})
     harness: Harness | None = None
     views: bool = True
+    points: bool = False
     suite: str = ""
     episodes: int = 50
     first_seed: int = 0
@@ -90,7 +92,15 @@ class Benchmark:
                 raise ValueError(f"{name.replace('_', '-')} does not go with --docker: vla-eval's own class decides")
 
     def entry(self, options: Evaluation, embodiment: Embodiment) -> dict[str, Any]:
-        """The benchmark entry of vla-eval's configuration, for a policy of ``embodiment``."""
+        """The benchmark entry of vla-eval's configuration, for a policy of ``embodiment``.
+
+        Raises ContractError when the policy is to be given 3D points and the benchmark has none.
+        """
+        if embodiment.point_map_size is not None and not self.points:
+            raise ContractError(
+                f"this policy is given 3D points with its views (method.explicit_points), and benchmark '{self.name}' "
+                "shows none; evaluate it on tabletop or a suite of LIBERO, or a policy that sees views alone here"
+            )
         params = {**self.params, "tasks": list(options.tasks), **{name: getattr(options, name) for name in self.takes}}
         if self.views:  # what cannot be served, the class refuses
             params |= {"cameras": list(embodiment.cameras), "image_size": list(embodiment.image_size)}

@@ -27,6 +27,7 @@ BENCHMARKS: dict[str, Benchmark] = {
                 takes=frozenset({"first_seed", "perturbation", "level"}),
                 expert="thinkvla.simulators.libero.expert_policy:ExpertPolicy",
                 harness=LIBERO,
+                points=True,
                 suite=suite,
                 most_episodes=50,
             )

@@ -1,7 +1,7 @@
-"""A grid of evaluations: one policy on several suites, plain and along axes of perturbation, one after the other.
+"""A grid of evaluations: one policy on suites of one or several benchmarks, plain and along axes of perturbation.
 
-Each evaluation has a folder of its own below the grid's, ``<suite>/plain`` or ``<suite>/<axis>-<level>``. A grid that
-was stopped goes on where it was when the same command is given again.
+They run one after the other. Each evaluation has a folder of its own below the grid's, ``<suite>/plain`` or
+``<suite>/<axis>-<level>``. A grid that was stopped goes on where it was when the same command is given again.
 """
 
 from __future__ import annotations
@@ -18,12 +18,13 @@ import tyro
 from rich.console import Console
 from rich.table import Table
 
-from thinkvla.evaluate.expert_policy import ExpertPolicy
-from thinkvla.evaluate.options import EvaluateOptions
+from thinkvla.evaluate.benchmark import Benchmark
+from thinkvla.evaluate.benchmarks import find_benchmark
+from thinkvla.evaluate.options import EvaluateOptions, Evaluation
 from thinkvla.evaluate.results import FILE_NAME, EvaluationResult
 from thinkvla.evaluate.run import ASKED, EXPERT, HARNESS, VIDEOS, check, evaluate, evaluate_policy
-from thinkvla.tabletop.perturbations import LEVELS
-from thinkvla.tabletop.seeds import EVALUATION
+from thinkvla.evaluate.tabletop import TABLETOP
+from thinkvla.perturbation import LEVELS
 
 FORMAT = "thinkvla-grid/1"
 GRID_FILE = "grid.json"
@@ -38,23 +39,25 @@ class GridOptions:
     Attributes:
         checkpoint: folder of a checkpoint, name of a shipped policy, or ``expert`` for the scripted expert.
         output: folder of the grid; evaluations complete there are not run again.
-        suites: names of suites.
+        benchmark: names of benchmarks; each suite of LIBERO is one.
+        suites: names of suites of tabletop; other benchmarks are one suite each.
         perturbations: axes along which scenes are perturbed; ``none`` is plain scenes.
         levels: strengths of each perturbation.
         episodes: episodes of each task in each evaluation; episode k of every task has seed first_seed + k.
-        first_seed: default: the first test seed kept for policies.
+        first_seed: default: the benchmark's, as of ``thinkvla eval``.
         workers: simulator processes.
         execute: actions executed of each chunk before the policy looks again; default: the whole chunk.
-        videos: most rollouts to film in each evaluation.
+        videos: most rollouts to film in each evaluation of a benchmark that makes videos.
     """
 
     checkpoint: tyro.conf.Positional[str]
     output: Path
-    suites: tuple[str, ...] = ("object",)
+    benchmark: tuple[str, ...] = (TABLETOP.name,)
+    suites: tuple[str, ...] = (TABLETOP.suite,)
     perturbations: tuple[str, ...] = (NONE,)
     levels: tuple[int, ...] = LEVELS
     episodes: int = 5
-    first_seed: int = EVALUATION.start
+    first_seed: int | None = None
     workers: int = 2
     execute: int | None = None
     videos: int = 2
@@ -100,9 +103,7 @@ def run_grid(options: GridOptions) -> list[GridRow]:
         ContractError: the checkpoint is for another robot.
         RuntimeError: no episode of an evaluation could be started.
     """
-    cells = _cells(options)
-    for cell in cells:
-        check(cell)
+    cells = [check(cell)[1] for cell in _cells(options)]
     policy = _load(options.checkpoint)
     done = [_finished(cell, policy) for cell in cells]
     console = Console(stderr=True)
@@ -141,30 +142,43 @@ def grid_table(rows: Iterable[GridRow]) -> Table:
 
 def _cells(options: GridOptions) -> list[EvaluateOptions]:
     """The evaluations of the grid, suite by suite; raises ValueError for a doubled or missing choice."""
-    for field in ("suites", "perturbations", "levels"):
+    for field in ("benchmark", "suites", "perturbations", "levels"):
         values: Sequence[object] = getattr(options, field)
         if not values or len(set(values)) < len(values):
             raise ValueError(f"{field} are {list(values)}; give at least one, and each once")
     cells: list[EvaluateOptions] = []
-    for suite in options.suites:
+    for benchmark, suite in _suites(options):
         for axis in options.perturbations:
             for level in (0,) if axis == NONE else options.levels:
                 name = "plain" if axis == NONE else f"{axis}-{level}"
                 cells.append(
                     EvaluateOptions(
                         checkpoint=options.checkpoint,
-                        output=options.output / suite / name,
+                        output=options.output / (suite or benchmark.name) / name,
+                        benchmark=benchmark.name,
                         suite=suite,
                         episodes=options.episodes,
                         first_seed=options.first_seed,
                         workers=options.workers,
                         execute=options.execute,
-                        videos=options.videos,
+                        videos=options.videos if benchmark.videos else None,
                         perturbation=None if axis == NONE else axis,
                         level=level,
                     )
                 )
     return cells
+
+
+def _suites(options: GridOptions) -> list[tuple[Benchmark, str | None]]:
+    """Benchmarks, each with the suite to ask of it: None where it is one. Raises ValueError for suites of none."""
+    found: list[tuple[Benchmark, str | None]] = []
+    for benchmark in map(find_benchmark, options.benchmark):
+        found += [(benchmark, suite) for suite in (options.suites if "suite" in benchmark.takes else (None,))]
+    if options.suites != GridOptions.suites and all(suite is None for _, suite in found):
+        raise ValueError(
+            f"suites are {list(options.suites)}, but {', '.join(options.benchmark)} has none; leave --suites away"
+        )
+    return found
 
 
 @dataclass(frozen=True)
@@ -174,17 +188,17 @@ class _Policy:
     Attributes:
         evaluate: runs one evaluation of it.
         fingerprint: of the checkpoint; None for the expert.
-        chunk: actions in its chunks.
+        chunk: actions in its chunks; None for the expert, whose are the benchmark's.
     """
 
     evaluate: Callable[[EvaluateOptions], EvaluationResult]
     fingerprint: str | None
-    chunk: int
+    chunk: int | None
 
 
 def _load(checkpoint: str) -> _Policy:
     if checkpoint == EXPERT:
-        return _Policy(evaluate, None, ExpertPolicy.chunk)
+        return _Policy(evaluate, None, None)
     from thinkvla.checkpoint import fingerprint  # torch is needed for a checkpoint only
     from thinkvla.deploy import load_policy
 
@@ -192,17 +206,18 @@ def _load(checkpoint: str) -> _Policy:
     return _Policy(lambda cell: evaluate_policy(policy, cell, digest), digest, policy.chunk)
 
 
-def _finished(cell: EvaluateOptions, policy: _Policy) -> EvaluationResult | None:
+def _finished(cell: Evaluation, policy: _Policy) -> EvaluationResult | None:
     """The result of a cell that is complete; raises ValueError when it was made with other options."""
     if not (cell.output / FILE_NAME).is_file():
         return None
     result = EvaluationResult.load(cell.output)
+    chunk = find_benchmark(cell.benchmark).expert_policy(cell).chunk if policy.chunk is None else policy.chunk
     asked: dict[str, Any] = {
         "fingerprint": policy.fingerprint,
         "tasks": [],
         "episodes": cell.episodes,
         "first_seed": cell.first_seed,
-        "execute": policy.chunk if cell.execute is None else cell.execute,
+        "execute": chunk if cell.execute is None else cell.execute,
     }
     made = {**result.options, "fingerprint": result.fingerprint}
     different = [f"{name} was {made[name]}, now is {value}" for name, value in asked.items() if made[name] != value]

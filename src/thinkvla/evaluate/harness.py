@@ -51,6 +51,8 @@ class Harness:
                 f"this benchmark is the robot '{self.robot}' with views {', '.join(self.cameras)}; the policy is for "
                 f"'{embodiment.name}' with {', '.join(embodiment.cameras)}"
             )
+        if embodiment.point_map_size is not None:
+            raise ContractError("this benchmark's own class shows no 3D points, which the policy is given")
 
 
 class HarnessServer(PolicyServer):

@@ -46,7 +46,7 @@ class PolicyServer(PredictModelServer):  # type: ignore[misc]  # vla-eval ships 
         """Constructor arguments for the benchmark."""
         params: dict[str, Any] = {"observe_every": self.execute}
         if self.policy.embodiment.point_map_size is not None:
-            params["point_maps"] = True
+            params["point_map_size"] = list(self.policy.embodiment.point_map_size)
         return {**params, "privileged": True} if self.privileged else params
 
     async def on_observation(self, obs: dict[str, Any], ctx: Any) -> None:

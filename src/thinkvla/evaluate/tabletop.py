@@ -65,6 +65,7 @@ TABLETOP = Tabletop(
     path="thinkvla.evaluate.tabletop_benchmark:TabletopBenchmark",
     takes=frozenset({"suite", "first_seed", "perturbation", "level"}),
     views=False,
+    points=True,
     suite="object",
     episodes=20,
     first_seed=EVALUATION.start,

@@ -32,7 +32,8 @@ class TabletopBenchmark(StepBenchmark):  # type: ignore[misc]  # vla-eval ships 
         privileged: add task, seed and simulator snapshot to observations, for the scripted expert.
         perturbation: axis along which all scenes are perturbed; none means plain scenes.
         level: the perturbation's level.
-        point_maps: add the true 3D points behind the pixels to observations, for a policy that is given them.
+        point_map_size: (rows, columns) of the true 3D points that are added to observations, for a policy that is given
+            them; tabletop has them in one size.
     """
 
     def __init__(
@@ -44,13 +45,14 @@ class TabletopBenchmark(StepBenchmark):  # type: ignore[misc]  # vla-eval ships 
         privileged: bool = False,
         perturbation: str | None = None,
         level: int = 0,
-        point_maps: bool = False,
+        point_map_size: Sequence[int] | None = None,
     ) -> None:
         super().__init__()
         self._suite, self._first_seed = suite, first_seed
         change = None if perturbation is None else Perturbation(perturbation, level)
         self._tasks = {task.name: perturbed(task, change) for task in choose_tasks(suite, tasks)}
-        self._observe_every, self._privileged, self._point_maps = observe_every, privileged, point_maps
+        self._observe_every, self._privileged = observe_every, privileged
+        self._point_maps = point_map_size is not None
         self._world: World | None = None
         self._seed = self._steps = 0
 

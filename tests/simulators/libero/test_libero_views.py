@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 from libero_scenes import turned
 
-from thinkvla.simulators.libero.views import FARTHEST, RENDER_SIZE, as_seen, mirrored, points_behind
+from thinkvla.simulators.libero.views import FARTHEST, RENDER_SIZE, as_seen, mirrored, point_stride, points_behind
 from thinkvla.tabletop.questions.view import view_axes
 from thinkvla.tabletop.state import CameraState
 
@@ -25,6 +26,13 @@ def test_images_are_turned_by_half_and_reduced() -> None:
     assert seen[60:, 60:, 0].min() == 255  # below, and on the other side
     assert seen[:40, :, 0].max() == seen[:, :40, 0].max() == 0
     assert np.array_equal(as_seen(raw, (RENDER_SIZE, RENDER_SIZE)), raw[::-1, ::-1])
+
+
+def test_points_divide_a_view_into_squares() -> None:
+    assert point_stride((96, 128), (24, 32)) == 4
+    for points in [(24, 24), (25, 25), (24, 16)]:
+        with pytest.raises(ValueError, match="do not divide into"):
+            point_stride((96, 128), points)
 
 
 def test_points_lie_on_the_surface_and_project_to_their_pixels() -> None:

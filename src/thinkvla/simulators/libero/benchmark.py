@@ -10,6 +10,7 @@ from dataclasses import replace
 from importlib import metadata
 from typing import Any
 
+import numpy as np
 from vla_eval.benchmarks.base import StepBenchmark, StepResult
 from vla_eval.specs import DimSpec
 
@@ -19,7 +20,7 @@ from thinkvla.evaluate.privileged import PrivilegedObservation
 from thinkvla.evaluate.wire import action_spec, encode_observation, observation_spec
 from thinkvla.perturbation import Perturbation
 from thinkvla.simulators.libero.perturbations_language import told
-from thinkvla.simulators.libero.views import RENDER_SIZE
+from thinkvla.simulators.libero.views import RENDER_SIZE, point_stride
 from thinkvla.simulators.libero.world import CAMERAS, SUITES, WAIT_STEPS, World
 
 CONTROL_HZ = 20.0
@@ -45,8 +46,9 @@ class LiberoBenchmark(StepBenchmark):  # type: ignore[misc]  # vla-eval ships no
         seed: of the fixtures' places, set anew before each episode: an episode depends on its task and layout alone.
         perturbation: axis along which every episode is perturbed (see perturbations.py); none means plain scenes.
         level: the perturbation's level.
+        point_map_size: (rows, columns) of the 3D points that are added for each view, for a policy that is given them.
 
-    Raises ValueError for an unknown suite, task, camera or perturbation.
+    Raises ValueError for an unknown suite, task, camera or perturbation, or points that do not divide the views.
     """
 
     def __init__(
@@ -61,6 +63,7 @@ class LiberoBenchmark(StepBenchmark):  # type: ignore[misc]  # vla-eval ships no
         seed: int = 7,
         perturbation: str | None = None,
         level: int = 0,
+        point_map_size: Sequence[int] | None = None,
     ) -> None:
         super().__init__()
         self._perturbation = Perturbation.of(perturbation, level)
@@ -72,6 +75,7 @@ class LiberoBenchmark(StepBenchmark):  # type: ignore[misc]  # vla-eval ships no
         self._suite, self._first_seed, self._seed = suite, first_seed, seed
         self._cameras, self._size = tuple(cameras), (int(image_size[0]), int(image_size[1]))
         self._observe_every, self._privileged = observe_every, privileged
+        self._stride = None if point_map_size is None else point_stride(self._size, point_map_size)
         self._numbers = _choose(suite, tasks)
         self._world: World | None = None
         self._steps = 0
@@ -80,7 +84,10 @@ class LiberoBenchmark(StepBenchmark):  # type: ignore[misc]  # vla-eval ships no
     def embodiment(self) -> Embodiment:
         """The robot, with the views in the size that the policy sees."""
         spec = SPECIFICATIONS["libero"]  # as the published demonstrations have it
-        return replace(spec.embodiment(CONTROL_HZ), cameras=self._cameras, image_size=self._size)
+        height, width = self._size
+        points = None if self._stride is None else (height // self._stride, width // self._stride)
+        robot = spec.embodiment(CONTROL_HZ)
+        return replace(robot, cameras=self._cameras, image_size=self._size, point_map_size=points)
 
     def get_tasks(self) -> list[dict[str, Any]]:
         """One entry for each task."""
@@ -119,9 +126,13 @@ class LiberoBenchmark(StepBenchmark):  # type: ignore[misc]  # vla-eval ships no
         if self._steps % self._observe_every:
             return {}
         world = self._running()
-        images = world.seen(self._size)
+        images, points = world.seen(self._size), None
+        if self._stride is not None:
+            # Rounded as data sets hold them, so that the policy is shown what it was trained on.
+            found = world.points_seen(self._size, self._stride)
+            points = {view: of_view.astype(np.float16).astype(np.float32) for view, of_view in found.items()}
         if not self._privileged:
-            return encode_observation(Observation(images, world.instruction))
+            return encode_observation(Observation(images, world.instruction, point_maps=points))
         return encode_observation(PrivilegedObservation(images, world.instruction, world.truth().to_plain()))
 
     def get_step_result(self, step_result: StepResult) -> dict[str, Any]:
@@ -164,10 +175,13 @@ class LiberoBenchmark(StepBenchmark):  # type: ignore[misc]  # vla-eval ships no
     def _make(self, number: int) -> World:
         rendering = bool(self._cameras)
         if self._perturbation is None:
-            return World(self._suite, number, rendering)
-        from thinkvla.simulators.libero.perturbations import PerturbedWorld
+            world = World(self._suite, number, rendering)
+        else:
+            from thinkvla.simulators.libero.perturbations import PerturbedWorld
 
-        return PerturbedWorld(self._perturbation, self._suite, number, self._seed, rendering)
+            world = PerturbedWorld(self._perturbation, self._suite, number, self._seed, rendering)
+        world.shows_points = self._stride is not None
+        return world
 
     def _instructions(self, name: str, instruction: str) -> list[str]:
         """What the policy is asked in the episode of each layout; empty where it is the same in all."""

@@ -5,6 +5,8 @@ The published demonstrations turn the simulator's images by 180°: that leaves t
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image as Pillow
@@ -30,6 +32,22 @@ def as_seen(raw: NDArray[np.uint8], size: tuple[int, int]) -> Image:
 def mirrored(camera: CameraState, name: str) -> CameraState:
     """The camera whose picture is the mirror image of another's: its first axis points to the left."""
     return CameraState(name, camera.position, camera.rotation * [-1.0, 1.0, 1.0], camera.fovy, camera.size)
+
+
+def point_stride(size: tuple[int, int], points: Sequence[int]) -> int:
+    """How many pixels along either side of a view a point stands for.
+
+    Args:
+        size: (height, width) of the view.
+        points: (rows, columns) of its points.
+
+    Raises ValueError where that is not one whole number.
+    """
+    strides = {pixels / count for pixels, count in zip(size, points, strict=True)}
+    stride = strides.pop()
+    if strides or stride != int(stride):
+        raise ValueError(f"views of {size} pixels do not divide into {tuple(points)} points, each of one square")
+    return int(stride)
 
 
 def points_behind(raw: NDArray[np.float32], camera: CameraState, stride: int) -> NDArray[np.float32]:

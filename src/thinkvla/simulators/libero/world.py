@@ -6,8 +6,10 @@ Runs in the environment ``libero`` (mujoco 3.2.3, robosuite 1.4.0), with ``MUJOC
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,6 +38,9 @@ class World:
         number: the task's place in the suite, from 0.
         rendering: whether views can be rendered; without it a step costs less.
 
+    Attributes:
+        shows_points: whether the 3D points behind a step's views can be had too (:meth:`points_seen`).
+
     Raises ValueError for an unknown suite or task.
     """
 
@@ -56,6 +61,8 @@ class World:
             use_camera_obs=False,
             has_offscreen_renderer=rendering,
         )
+        self.shows_points = False
+        self._initializers = len(self._env.env.object_property_initializers)
         self._seed: int | None = None  # of the last reset; none: the constructor's, which nobody chose
         self._begin()
 
@@ -75,6 +82,9 @@ class World:
         if seed == self._seed:
             self._start.restore()
             return
+        self._take_renderer()
+        # LIBERO adds them again in each reset, and each draws a number before fixtures are placed.
+        del self._env.env.object_property_initializers[self._initializers :]
         self._env.seed(seed)
         self._env.reset()
         self._seed = seed
@@ -112,6 +122,7 @@ class World:
 
     def _step(self, command: NDArray[np.float64], views: Sequence[str]) -> None:
         self._frames.clear()
+        self._depths.clear()
         control_step(self._env.env, command, (lambda: self._take(views)) if views else None)
 
     def _take(self, views: Sequence[str]) -> None:
@@ -121,6 +132,13 @@ class World:
     def seen(self, size: tuple[int, int]) -> dict[str, Image]:
         """View → uint8 (H, W, 3) of the last step, as policies see it; those that the step was asked for."""
         return {view: as_seen(frame, size) for view, frame in self._frames.items()}
+
+    def points_seen(self, size: tuple[int, int], stride: int) -> dict[str, NDArray[np.float32]]:
+        """View → (H // stride, W // stride, 3) of what is :meth:`seen`, metres from the robot's base."""
+        return {
+            view: (points_behind(depth, replace(camera, size=size), stride) - self._sensor.base).astype(np.float32)
+            for view, (depth, camera) in self._depths.items()
+        }
 
     def succeeded(self) -> bool:
         """Whether the task is done."""
@@ -136,10 +154,9 @@ class World:
 
     def render_with_points(self, size: tuple[int, int], stride: int) -> tuple[dict[str, Image], NDArray[np.float32]]:
         """As :meth:`render`, and the points (V, H // stride, W // stride, 3) seen, metres from the robot's base."""
-        sim = self._env.sim
         images, points = {}, []
-        for (view, name), camera in zip(CAMERAS.items(), self.cameras(size), strict=True):
-            image, depth = sim.render(RENDER_SIZE, RENDER_SIZE, camera_name=name, depth=True)
+        for view, camera in zip(CAMERAS, self.cameras(size), strict=True):
+            image, depth = self._render(view, depth=True)
             images[view] = as_seen(image, size)
             points.append(points_behind(self._sensor.metres(depth), camera, stride) - self._sensor.base)
         return images, np.stack(points).astype(np.float32)
@@ -150,6 +167,7 @@ class World:
 
     def close(self) -> None:
         """Free the simulator."""
+        self._take_renderer()
         self._env.close()
 
     def _problem_file(self) -> Path:
@@ -157,13 +175,33 @@ class World:
 
     def _picture(self, view: str) -> Image:
         """What a camera shows, uint8 (256, 256, 3), bottom row first."""
-        picture: Image = self._env.sim.render(RENDER_SIZE, RENDER_SIZE, camera_name=CAMERAS[view])
+        if not self.shows_points:
+            picture: Image = self._render(view)
+            return picture
+        picture, depth = self._render(view, depth=True)
+        camera = mirrored(self._sensor.camera(CAMERAS[view], picture.shape[:2]), view)
+        self._depths[view] = self._sensor.metres(depth), camera
         return picture
+
+    def _render(self, view: str, depth: bool = False) -> Any:
+        """As of robosuite's simulator."""
+        self._take_renderer()
+        return self._env.sim.render(RENDER_SIZE, RENDER_SIZE, camera_name=CAMERAS[view], depth=depth)
+
+    def _take_renderer(self) -> None:
+        """Make this simulator's renderer the current one: to draw with, and before it is freed.
+
+        robosuite frees what is current and leaves none: another simulator's pictures would be noise, without a word.
+        """
+        context = self._env.sim._render_context_offscreen
+        if context is not None:
+            context.gl_ctx.make_current()
 
     def _begin(self) -> None:
         """Look at the model that a hard reset has made."""
         self._sensor = Sensor(self._env.env)
         self._frames: dict[str, NDArray[np.uint8]] = {}
+        self._depths: dict[str, tuple[NDArray[np.float32], CameraState]] = {}
         self._env.env.visualize(dict.fromkeys(self._env._visualizations, False))  # no markers at the hand
         self._start = Start(self._env.env)
 
