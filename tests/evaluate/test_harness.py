@@ -113,6 +113,7 @@ def test_container_is_started_by_vla_eval_and_its_records_are_the_result(
         ({"benchmark": "tabletop"}, "'tabletop' does not run in vla-eval's images"),
         ({"tasks": ("a",)}, "tasks does not go with --docker"),
         ({"first_seed": 3}, "first-seed does not go with --docker"),
+        ({"videos": 2}, "videos does not go with --docker"),
         ({"perturbation": "light", "level": 1}, "perturbation does not go with --docker"),
     ],
 )

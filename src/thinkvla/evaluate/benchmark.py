@@ -64,7 +64,8 @@ class Benchmark:
             if name not in self.takes and getattr(options, name) != defaults[name]:
                 raise ValueError(f"benchmark '{self.name}' has no {name}; leave --{name.replace('_', '-')} away")
         given = {option.name: getattr(options, option.name) for option in fields(options)}
-        own = {"suite": self.suite, "episodes": self.episodes, "first_seed": self.first_seed, "videos": self.videos}
+        own = {"suite": self.suite, "episodes": self.episodes, "first_seed": self.first_seed}
+        own["videos"] = self.videos if options.docker is None else 0
         asked = Evaluation(**given | {name: own[name] for name in own if given[name] is None})
         for name, least in (("episodes", 1), ("workers", 1), ("videos", 0), ("first_seed", 0)):
             if getattr(asked, name) < least:
@@ -87,7 +88,7 @@ class Benchmark:
     def _check_container(self, options: Evaluation) -> None:
         if self.harness is None:
             raise ValueError(f"benchmark '{self.name}' does not run in vla-eval's images; leave --docker away")
-        for name, only in (("tasks", ()), ("first_seed", 0), ("resume", False), ("perturbation", None)):
+        for name, only in (("tasks", ()), ("first_seed", 0), ("resume", False), ("perturbation", None), ("videos", 0)):
             if getattr(options, name) != only:
                 raise ValueError(f"{name.replace('_', '-')} does not go with --docker: vla-eval's own class decides")
 

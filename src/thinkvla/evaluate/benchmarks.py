@@ -6,6 +6,7 @@ import difflib
 
 from thinkvla.evaluate.benchmark import Benchmark
 from thinkvla.evaluate.harness import LIBERO
+from thinkvla.evaluate.libero import Libero
 from thinkvla.evaluate.simpler import SIMPLER
 from thinkvla.evaluate.tabletop import TABLETOP
 
@@ -18,7 +19,7 @@ BENCHMARKS: dict[str, Benchmark] = {
     for benchmark in (
         TABLETOP,
         *(
-            Benchmark(
+            Libero(
                 suite,
                 f"LIBERO's suite {suite.removeprefix('libero_')}, by the field's protocol",
                 path="thinkvla.simulators.libero.benchmark:LiberoBenchmark",
@@ -30,6 +31,7 @@ BENCHMARKS: dict[str, Benchmark] = {
                 points=True,
                 suite=suite,
                 most_episodes=50,
+                videos=4,
             )
             for suite in LIBERO_SUITES
         ),

@@ -61,18 +61,28 @@ def replay(world: World, episode: Episode, actions: Actions, path: Path) -> None
     for action in actions:
         world.step(action)
         frames.append(_views(world))
-    if world.succeeded() is not episode.success:
-        raise RuntimeError(
-            f"replay of task '{episode.task}', seed {episode.seed} ended with success={world.succeeded()}, but the "
-            f"evaluation recorded {episode.success}; the world is not deterministic"
-        )
+    require_same_end(episode, world.succeeded())
     write_video(path, frames, fps=round(TABLETOP.control_hz))
 
 
 def _views(world: World) -> Image:
-    """(H, 2·W + GAP, 3) the world's two views as its cameras' sensors give them, with a gap between."""
+    """The world's two views as its cameras' sensors give them."""
     front, wrist = world.observe().images.values()
-    return np.concatenate([front, np.full((len(front), GAP, 3), 24, np.uint8), wrist], axis=1)
+    return beside(front, wrist)
+
+
+def require_same_end(episode: Episode, success: bool) -> None:
+    """Raise RuntimeError when an episode's replay ended differently: the world would not be deterministic."""
+    if success is not episode.success:
+        raise RuntimeError(
+            f"replay of task '{episode.task}', seed {episode.seed} ended with success={success}, but the evaluation "
+            f"recorded {episode.success}; the world is not deterministic"
+        )
+
+
+def beside(left: Image, right: Image) -> Image:
+    """(H, 2·W + GAP, 3) two pictures (H, W, 3) with a gap between."""
+    return np.concatenate([left, np.full((len(left), GAP, 3), 24, np.uint8), right], axis=1)
 
 
 def write_video(path: Path, frames: Sequence[Image], fps: int) -> None:

@@ -49,7 +49,20 @@ def test_killed_evaluation_resumed_gives_the_result_of_an_undisturbed_one(tmp_pa
 def start(output: Path, *more: str) -> subprocess.Popen[bytes]:
     arguments = ["expert", "--benchmark", "libero_object", "--tasks", *TASKS, "--episodes", str(EPISODES)]
     return subprocess.Popen(
-        [sys.executable, "-m", "thinkvla", "eval", *arguments, "--workers", "1", "--output", str(output), *more],
+        [
+            sys.executable,
+            "-m",
+            "thinkvla",
+            "eval",
+            *arguments,
+            "--workers",
+            "1",
+            "--videos",
+            "0",
+            "--output",
+            str(output),
+            *more,
+        ],
         env={**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)},
     )
 

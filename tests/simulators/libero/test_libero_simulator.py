@@ -63,7 +63,7 @@ def test_environment_checks_itself() -> None:
 
 def test_served_expert_solves_the_task(tmp_path: Path) -> None:
     options = EvaluateOptions(
-        "expert", tmp_path / "new", benchmark="libero_object", tasks=(SOUP,), episodes=1, workers=1
+        "expert", tmp_path / "new", benchmark="libero_object", tasks=(SOUP,), episodes=1, workers=1, videos=1
     )
     result = evaluate(options)
     (episode,) = result.episodes
@@ -74,6 +74,7 @@ def test_served_expert_solves_the_task(tmp_path: Path) -> None:
     assert (result.benchmark, result.suite) == ("libero_object", "libero_object")
     assert result.simulator["mujoco"] == "3.2.3"
     assert result.protocol["step limit"] == 280
+    assert [file.name for file in (tmp_path / "new" / "videos").iterdir()] == [episode.video_name]
 
 
 def test_unknown_tasks_and_cameras_are_refused(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import os
 import platform
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from importlib import metadata
 from typing import Any
@@ -14,7 +14,7 @@ import numpy as np
 from vla_eval.benchmarks.base import StepBenchmark, StepResult
 from vla_eval.specs import DimSpec
 
-from thinkvla.contract import Embodiment, Observation
+from thinkvla.contract import Actions, Embodiment, Image, Observation
 from thinkvla.data.embodiments import SPECIFICATIONS
 from thinkvla.evaluate.privileged import PrivilegedObservation
 from thinkvla.evaluate.wire import action_spec, encode_observation, observation_spec
@@ -134,6 +134,26 @@ class LiberoBenchmark(StepBenchmark):  # type: ignore[misc]  # vla-eval ships no
         if not self._privileged:
             return encode_observation(Observation(images, world.instruction, point_maps=points))
         return encode_observation(PrivilegedObservation(images, world.instruction, world.truth().to_plain()))
+
+    def replay(self, task: dict[str, Any], actions: Actions) -> Iterator[dict[str, Image]]:
+        """The views at the beginning of an episode and whenever a policy would look, and at its end.
+
+        Args:
+            task: one of ``get_tasks``, with ``episode_idx``.
+            actions: float32 (steps, 7), as they were executed.
+        """
+        self.reset(task)
+        world = self._running()
+        yield world.seen(self._size)
+        for step, action in enumerate(actions, start=1):
+            looks = step % self._observe_every == 0 or step == len(actions)
+            world.step(action, self._cameras if looks else ())
+            if looks:
+                yield world.seen(self._size)
+
+    def succeeded(self) -> bool:
+        """Whether the task of the episode that runs is done."""
+        return self._running().succeeded()
 
     def get_step_result(self, step_result: StepResult) -> dict[str, Any]:
         """Whether the task is done."""
