@@ -92,7 +92,7 @@ LIBERO = Benchmark(
     about="Four suites of ten tasks. Published figures are taken as of 50 episodes a task, the field's protocol.",
     rows=(*_LIBERO_ROWS, Row("", "all four", 98.7, 99.2, 2000)),
     train=(
-        "thinkvla data generate --benchmark {suite} --output data/{suite}",
+        "thinkvla data generate --benchmark {suite} --output data/{suite} --episodes 20",
         "thinkvla train libero_small{suffix} --data.episodes data/{suite}/episodes "
         "--data.spatial-qa data/{suite}/spatial_qa --data.general-qa data/{suite}/general_qa "
         "--output runs/{suite}{suffix}",
