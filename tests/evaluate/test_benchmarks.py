@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import json
 import os
 import signal
 import subprocess
@@ -11,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from result_files import stable
 from stub_benchmark import ROBOT, StubPolicy
 
 from thinkvla.contract import ActionChunk, ContractError, Observation
@@ -75,19 +75,8 @@ def test_killed_evaluation_resumed_gives_the_result_of_an_undisturbed_one(tmp_pa
     evaluate_policy(policy, options(tmp_path, execute=2, workers=2, resume=True))
     assert sum(policy.batches) < 3 * 6 + 3  # what was done is not done again
     evaluate_policy(StubPolicy(), options(tmp_path / "undisturbed", execute=2, workers=2))
-    resumed, undisturbed = (_stable(folder / "new") for folder in (tmp_path, tmp_path / "undisturbed"))
+    resumed, undisturbed = (stable(folder / "new") for folder in (tmp_path, tmp_path / "undisturbed"))
     assert resumed == undisturbed
-
-
-def _stable(folder: Path) -> dict[str, Any]:
-    """A result file without timings and its own place."""
-    values: dict[str, Any] = json.loads((folder / "results.json").read_text())
-    for timing in ("created", "seconds"):
-        del values[timing]
-    for episode in values["episodes"]:
-        del episode["seconds"]
-    del values["options"]["output"]
-    return values
 
 
 @pytest.mark.parametrize(

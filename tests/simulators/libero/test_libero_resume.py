@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import sqlite3
@@ -11,9 +10,9 @@ import sys
 import time
 from contextlib import closing
 from pathlib import Path
-from typing import Any
 
 import pytest
+from result_files import stable
 from vla_eval.recording import db_path_for_eval
 
 from thinkvla.environments.process import problem
@@ -89,14 +88,3 @@ def finished(output: Path) -> int:
             return int(connection.execute("SELECT COUNT(*) FROM episode_results").fetchone()[0])
         except sqlite3.OperationalError:  # its tables are being made
             return 0
-
-
-def stable(folder: Path) -> dict[str, Any]:
-    """A result file without timings and its own place."""
-    values: dict[str, Any] = json.loads((folder / "results.json").read_text("utf-8"))
-    for timing in ("created", "seconds"):
-        del values[timing]
-    for episode in values["episodes"]:
-        del episode["seconds"]
-    del values["options"]["output"]
-    return values
